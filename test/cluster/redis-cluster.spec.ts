@@ -83,7 +83,7 @@ test('closing ends all connections', async () => {
   a.status.subscribe(({ state }) => states.push(state));
   const before = performance.now();
   await a.close();
-  expect(performance.now() - before).toBeLessThan(800);
+  expect(performance.now() - before).toBeLessThan(3_000);
   expect(states).toEqual(['ready', 'closed']);
 });
 

@@ -6,6 +6,7 @@ import { Serializable } from '../../lib/protocol/serializable.js';
 import { sourceRef } from '../../lib/protocol/source.js';
 import { TypeRegistry } from '../../lib/protocol/type-registry.js';
 import { randomFrom } from '../support/random.js';
+import { ThreadClock } from '../support/thread-clock.js';
 
 const MUTATIONS = 100_000;
 
@@ -205,6 +206,7 @@ describe('A damaged envelope', () => {
     ];
     const before = prototypes.map((prototype) => Reflect.ownKeys(prototype).length);
     const outcomes = { read: 0, refused: 0 };
+    const cpu = new ThreadClock();
     let slowestMs = 0;
     for (let count = 0; count < MUTATIONS; count++) {
       let payload = envelopes[count % envelopes.length]!;
@@ -212,7 +214,7 @@ describe('A damaged envelope', () => {
       for (let times = 1 + random(3); times > 0; times--) {
         payload = isOfText ? mutateText(payload, random) : mutateTree(payload, random);
       }
-      const start = performance.now();
+      const start = cpu.now();
       try {
         const { data, type, meta } = decodeEnvelope(payload);
         codec.decode(data, type, meta);
@@ -222,7 +224,7 @@ describe('A damaged envelope', () => {
           throw new Error(`not an InvalidMessageError for ${payload}`, { cause: error });
         outcomes.refused++;
       }
-      slowestMs = Math.max(slowestMs, performance.now() - start);
+      slowestMs = Math.max(slowestMs, cpu.now() - start);
     }
     expect(prototypes.map((prototype) => Reflect.ownKeys(prototype).length)).toEqual(before);
     expect(({} as { polluted?: unknown }).polluted).toBeUndefined();

@@ -3,6 +3,7 @@ import { decodeEnvelope, encodeEnvelope, envelopePrefix } from '../../../lib/pro
 import { InvalidMessageError } from '../../../lib/protocol/errors.js';
 import { splitEnvelope } from '../../../lib/protocol/split-envelope.js';
 import { keptBytes } from '../../support/kept-memory.js';
+import { ThreadClock } from '../../support/thread-clock.js';
 
 const NODE = '3d5c6a8e-1111-4222-8333-444455556666';
 const SENT = { postedAt: 1_795_353_600_000, serial: 17 };
@@ -82,9 +83,10 @@ describe('The text of the data', () => {
     const payloads = ['},"pattern":"', ',"meta":', '},"pattern":"a","data":'].map((part) =>
       envelope('1', 'chat', `"${part.repeat(80_000)}`),
     );
-    const start = performance.now();
+    const cpu = new ThreadClock();
+    const start = cpu.now();
     for (const payload of payloads) expect(() => decodeEnvelope(payload)).toThrow('it is not JSON');
-    expect(performance.now() - start).toBeLessThan(1_000);
+    expect(cpu.now() - start).toBeLessThan(1_000);
   });
 });
 
