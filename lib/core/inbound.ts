@@ -1,6 +1,6 @@
 import { MAX_CHANNEL_NAME_LENGTH, RESERVED_PREFIX } from '../protocol/channel-name.js';
 import type { Codec } from '../protocol/codec.js';
-import { decodeEnvelope } from '../protocol/envelope.js';
+import { decodeEnvelope, hasPrefix } from '../protocol/envelope.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import { exceedsBytes } from '../protocol/limits.js';
 import { isInstance } from '../protocol/message-class.js';
@@ -56,7 +56,7 @@ export class Inbound {
       // Another server may have a definition that this one lacks. Without a history here, it is an ordinary message.
     }
     // Local listeners got it when it was posted.
-    if (payload.startsWith(this.ownPrefix)) return;
+    if (hasPrefix(payload, this.ownPrefix)) return;
     this.deliver(payload, subscription, channel, undefined);
   }
 
@@ -142,7 +142,7 @@ export class Inbound {
       {
         origin: 'global',
         node,
-        isOwn: payload.startsWith(this.ownPrefix),
+        isOwn: hasPrefix(payload, this.ownPrefix),
         codec,
         serial,
         envelope,

@@ -1,4 +1,4 @@
-import { MAX_NODE_LENGTH } from '../protocol/envelope.js';
+import { MAX_NODE_LENGTH } from '../protocol/split-envelope.js';
 import { readList, readName, readText, readTuple, readWholeNumber } from '../protocol/wire-reader.js';
 
 /** The node, the channel (empty in a log of one channel) and the highest serial. */

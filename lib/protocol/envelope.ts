@@ -3,14 +3,11 @@ import type { EncodedMessage } from './codec.js';
 import { InvalidMessageError } from './errors.js';
 import { isRecord } from './is-record.js';
 import { sharedText } from './own-text.js';
-import { splitEnvelope } from './split-envelope.js';
+import { MAX_NODE_LENGTH, MAX_TYPE_LENGTH, splitEnvelope } from './split-envelope.js';
 import { readText, readWholeNumber } from './wire-reader.js';
 
 /** The version of the envelope. A node drops, with a report, what says another. */
 const ENVELOPE_VERSION = 1;
-/** Of the id of a node, in characters; those that nodes give themselves have 36. */
-export const MAX_NODE_LENGTH = 100;
-const MAX_TYPE_LENGTH = 255;
 
 /** A message with its metadata, as it arrived. */
 export interface Envelope {
@@ -39,17 +36,31 @@ export function encodeEnvelope(
   channel: string,
   prefix: string,
   { postedAt, serial }: { readonly postedAt: number; readonly serial: number },
-  message: EncodedMessage,
+  { type, meta, data }: EncodedMessage,
 ): string {
-  let text = `${prefix},"at":${postedAt},"n":${serial}`;
-  if (message.type !== undefined) text += `,"type":${JSON.stringify(message.type)}`;
-  if (message.meta !== undefined) text += `,"meta":${message.meta}`;
-  return `${text}},"pattern":${JSON.stringify(channel)},"data":${message.data}}`;
+  if (channel !== lastParts.channel || type !== lastParts.type) lastParts = partsOf(channel, type);
+  const note = meta === undefined ? '' : `,"meta":${meta}`;
+  return `${prefix},"at":${postedAt},"n":${serial}${lastParts.typePart}${note}${lastParts.channelPart}${data}}`;
+}
+
+/** The parts of the last envelope that were written from the channel and the class: most envelopes are of the same as the one before. */
+let lastParts = partsOf('', undefined);
+
+function partsOf(channel: string, type: string | undefined) {
+  const typePart = type === undefined ? '' : `,"type":${JSON.stringify(type)}`;
+  return { channel, type, typePart, channelPart: `},"pattern":${JSON.stringify(channel)},"data":` };
 }
 
 /** How every envelope that a node writes begins. */
 export function envelopePrefix(node: string): string {
   return `{"metadata":{"v":${ENVELOPE_VERSION},"node":${JSON.stringify(node)}`;
+}
+
+/** Whether an envelope begins with the {@link envelopePrefix} of a node. */
+export function hasPrefix(payload: string, prefix: string): boolean {
+  // All envelopes begin alike, and mostly their nodes differ in the last character. startsWith() would compare character by character.
+  const differing = prefix.length - 2;
+  return payload.charCodeAt(differing) === prefix.charCodeAt(differing) && payload.slice(0, prefix.length) === prefix;
 }
 
 /**
@@ -58,8 +69,10 @@ export function envelopePrefix(node: string): string {
  * @throws InvalidMessageError that says what is wrong with it
  */
 export function decodeEnvelope(payload: string): Envelope {
-  const split = splitEnvelope(payload);
-  const packet: unknown = split?.packet ?? parse(payload);
+  return splitEnvelope(payload) ?? readPacket(parse(payload));
+}
+
+function readPacket(packet: unknown): Envelope {
   if (!isRecord(packet) || !Object.hasOwn(packet, 'pattern')) {
     throw new InvalidMessageError('it is no envelope: an object with "pattern" and "data" is expected');
   }
@@ -72,8 +85,7 @@ export function decodeEnvelope(payload: string): Envelope {
   }
   const known = readMetadata(metadata);
   // Written anew it is the same, since a machine has written it; but now, because the message is made of it.
-  const text = split?.text ?? write(packet['data']);
-  return { data: packet['data'], text, ...known };
+  return { data: packet['data'], text: write(packet['data']), ...known };
 }
 
 /** Of each message something is kept or sent on for long: a text without a bound, or a number that JSON has not, would be too. */

@@ -1,13 +1,31 @@
-/** A packet, and the text of its data. */
-export interface SplitEnvelope {
-  readonly packet: { readonly metadata: object; readonly pattern: string; readonly data: unknown };
-  /** The text of `packet.data`. */
-  readonly text: string;
-}
+import type { Envelope } from './envelope.js';
+import { sharedText } from './own-text.js';
+
+/** Of the id of a node, in characters; those that nodes give themselves have 36. */
+export const MAX_NODE_LENGTH = 100;
+/** Of the wire name of a class, in characters. */
+export const MAX_TYPE_LENGTH = 255;
 
 // The output of encodeEnvelope() up to the data. A text with an escape in it does not match, nor do additions of later versions.
 const HEAD =
-  /^\{"metadata":\{"v":1,"node":"([^"\\]*)","at":(\d{1,15}),"n":(\d{1,15})(?:,"type":"([^"\\]*)")?(?:,"meta":(.*?))?\},"pattern":"([^"\\]*)","data":/y;
+  /^(\{"metadata":\{"v":1,"node":"([^"\\]*)","at":)(\d{1,15}),"n":(\d{1,15})(?:,"type":"([^"\\]*)")?(?:,"meta":(.*?))?\},"pattern":"[^"\\]*","data":/y;
+const BEFORE_SERIAL = ',"n":';
+
+/** How an envelope begins: all but the digits of its two numbers. Most envelopes begin like the one before, above all in a batch. */
+interface Head {
+  /** Up to the time. Like `rest` and `meta`, it keeps the batch in memory that it was read from, but there is one such head. */
+  readonly start: string;
+  readonly atEnd: number;
+  readonly serialEnd: number;
+  /** From behind the serial up to the data. */
+  readonly rest: string;
+  readonly dataStart: number;
+  readonly node: string;
+  readonly type: string | undefined;
+  readonly meta: string | undefined;
+}
+
+let last: Head | undefined;
 
 /**
  * Reads an envelope as this version writes it, and says which part of it is the data: browsers are sent that very text,
@@ -16,17 +34,60 @@ const HEAD =
  *
  * @returns `undefined` for any other text, even if it is an envelope
  */
-export function splitEnvelope(payload: string): SplitEnvelope | undefined {
-  HEAD.lastIndex = 0;
-  const head = HEAD.exec(payload);
-  if (head === null || !payload.endsWith('}')) return undefined;
-  const [, node, at, n, type, meta, pattern = ''] = head;
-  const text = payload.slice(HEAD.lastIndex, -1);
+export function splitEnvelope(payload: string): Envelope | undefined {
+  if (!payload.endsWith('}')) return undefined;
   try {
-    const metadata = { v: 1, node, at: Number(at), n: Number(n), type, meta: meta && (JSON.parse(meta) as unknown) };
-    return { packet: { metadata, pattern, data: JSON.parse(text) }, text };
+    return (last && splitLike(last, payload)) ?? split(payload);
   } catch {
     // The note of a message looks like the end of the metadata. Whether it is JSON at all is checked elsewhere.
     return undefined;
   }
+}
+
+/** What `split` would return, in a third of the time; `undefined` if the envelope begins otherwise. */
+function splitLike(
+  { start, atEnd, serialEnd, rest, dataStart, node, type, meta }: Head,
+  payload: string,
+): Envelope | undefined {
+  // Not startsWith(), which V8 does character by character unless it knows the text when it compiles.
+  if (payload.slice(0, start.length) !== start || payload.slice(serialEnd, dataStart) !== rest) return undefined;
+  if (!payload.startsWith(BEFORE_SERIAL, atEnd)) return undefined;
+  const postedAt = readDigits(payload, start.length, atEnd);
+  const serial = readDigits(payload, atEnd + BEFORE_SERIAL.length, serialEnd);
+  if (postedAt === undefined || serial === undefined) return undefined;
+  const text = payload.slice(dataStart, -1);
+  return { data: JSON.parse(text), text, type, meta: parseMeta(meta), node, postedAt, serial };
+}
+
+function split(payload: string): Envelope | undefined {
+  HEAD.lastIndex = 0;
+  const head = HEAD.exec(payload);
+  if (head === null) return undefined;
+  const [, start = '', givenNode = '', at = '', n = '', givenType, meta] = head;
+  if (givenNode.length > MAX_NODE_LENGTH || (givenType !== undefined && givenType.length > MAX_TYPE_LENGTH))
+    return undefined;
+  const dataStart = HEAD.lastIndex;
+  const text = payload.slice(dataStart, -1);
+  const data: unknown = JSON.parse(text);
+  // Logs keep both for longer than the rest.
+  const node = sharedText(givenNode);
+  const type = givenType && sharedText(givenType);
+  const atEnd = start.length + at.length;
+  const serialEnd = atEnd + BEFORE_SERIAL.length + n.length;
+  last = { start, atEnd, serialEnd, rest: payload.slice(serialEnd, dataStart), dataStart, node, type, meta };
+  return { data, text, type, meta: parseMeta(meta), node, postedAt: Number(at), serial: Number(n) };
+}
+
+function parseMeta(meta: string | undefined): unknown {
+  return meta === undefined ? undefined : JSON.parse(meta);
+}
+
+function readDigits(text: string, start: number, end: number): number | undefined {
+  let value = 0;
+  for (let index = start; index < end; index++) {
+    const digit = text.charCodeAt(index) - 48;
+    if (digit < 0 || digit > 9) return undefined;
+    value = value * 10 + digit;
+  }
+  return value;
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { decodeEnvelope, encodeEnvelope, envelopePrefix } from '../../../lib/protocol/envelope.js';
+import fc from 'fast-check';
+import { decodeEnvelope, encodeEnvelope, envelopePrefix, hasPrefix } from '../../../lib/protocol/envelope.js';
 import { InvalidMessageError } from '../../../lib/protocol/errors.js';
 import { splitEnvelope } from '../../../lib/protocol/split-envelope.js';
 import { keptBytes } from '../../support/kept-memory.js';
@@ -13,6 +14,14 @@ function envelope(data = DATA, type?: string, meta?: string, channel = 'rooms/42
   return encodeEnvelope(channel, envelopePrefix(NODE), SENT, { data, type, meta });
 }
 
+function outcomeOf(payload: string): unknown {
+  try {
+    return decodeEnvelope(payload);
+  } catch (error) {
+    return error;
+  }
+}
+
 test('The node and the class of a message keep nothing else of it in memory, for logs keep both', () => {
   const COUNT = 500;
   const bytes = keptBytes(() =>
@@ -24,6 +33,61 @@ test('The node and the class of a message keep nothing else of it in memory, for
     }),
   );
   expect(bytes / COUNT).toBeLessThan(10_000);
+});
+
+describe('An envelope after others', () => {
+  const given = fc.record({
+    channel: fc.constantFrom('rooms/42', 'rooms/43', 'a "b"'),
+    node: fc.constantFrom(NODE, NODE.replace(/6$/, '7'), 'n'.repeat(101)),
+    postedAt: fc.nat(1_000),
+    serial: fc.nat(1_000),
+    type: fc.constantFrom(undefined, 'chat', 'user'),
+    meta: fc.constantFrom(undefined, '{"at":"Date"}', '{"at":"URL"}'),
+    data: fc.constantFrom(DATA, '1', '1}'),
+  });
+
+  test('is written as if it were the first', () => {
+    fc.assert(
+      fc.property(fc.array(given), (all) => {
+        for (const { channel, node, postedAt, serial, type, meta, data } of all) {
+          const written = encodeEnvelope(channel, envelopePrefix(node), { postedAt, serial }, { data, type, meta });
+          const note = meta && (JSON.parse(meta) as unknown);
+          const metadata = { v: 1, node, at: postedAt, n: serial, type, meta: note };
+          expect(written).toBe(`${JSON.stringify({ metadata, pattern: channel }).slice(0, -1)},"data":${data}}`);
+        }
+      }),
+    );
+  });
+
+  test('is read as if it were the first, however much it begins like another one', () => {
+    const other = envelope('2', 'other', undefined, 'other');
+    const changed = fc.option(fc.tuple(fc.nat(300), fc.constantFrom('', '0', '7', 'x', '"', ',', ':', '}', ' ')));
+    fc.assert(
+      fc.property(fc.array(fc.tuple(given, changed)), (all) => {
+        const payloads = all.map(([{ channel, node, postedAt, serial, ...message }, change]) => {
+          const payload = encodeEnvelope(channel, envelopePrefix(node), { postedAt, serial }, message);
+          const [at, by] = change ?? [payload.length, ''];
+          return payload.slice(0, at) + by + payload.slice(at + 1);
+        });
+        const asFirst = payloads.map((payload) => {
+          decodeEnvelope(other);
+          return outcomeOf(payload);
+        });
+        expect(payloads.map(outcomeOf)).toEqual(asFirst);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test('of the same node is known by its first characters', () => {
+    const prefix = envelopePrefix(NODE);
+    const written = envelope();
+    expect(hasPrefix(written, prefix)).toBe(true);
+    for (let index = 0; index < prefix.length; index++) {
+      expect(hasPrefix(`${written.slice(0, index)}~${written.slice(index + 1)}`, prefix)).toBe(false);
+      expect(hasPrefix(written.slice(0, index), prefix)).toBe(false);
+    }
+  });
 });
 
 describe('The text of the data', () => {
