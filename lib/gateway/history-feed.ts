@@ -178,7 +178,8 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
   }
 
   private nothingAfter(position: Position): HistoryPage {
-    return { gap: undefined, from: position, missed: new ClientReplay(this.name, []), next: position, isLast: true };
+    const missed = new ClientReplay(this.name, []);
+    return { gap: undefined, from: position, missed, next: position, isLast: true, isAhead: false };
   }
 
   private isInRing({ epoch, offset }: Position): boolean {
@@ -210,6 +211,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
       missed: new ClientReplay(this.name, entries),
       next,
       isLast: isLastPage({ next, end }),
+      isAhead: gap === 'future',
     };
   }
 

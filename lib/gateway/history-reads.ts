@@ -15,6 +15,8 @@ export interface HistoryPage {
   readonly next: Position;
   /** Whether it reached the end of the history. */
   readonly isLast: boolean;
+  /** Whether its reader claimed to be further than the history: a moment later, another reader may be right. */
+  readonly isAhead: boolean;
 }
 
 /** Reads histories for the clients of this node. Clients that request the same at the same time share one read and one encoding. */
@@ -31,17 +33,19 @@ export class HistoryReads {
   }
 
   /** @param isKept - whether it stays valid when more is appended */
-  read(key: string, isKept: boolean, read: () => Promise<HistoryPage>): Promise<HistoryPage> {
-    let page = this.inFlight.get(key);
-    if (page === undefined) {
-      page = read().then((found) => {
-        if (isKept) this.keep(key, found);
-        return found;
-      });
-      this.inFlight.set(key, page);
-      const forget = (): void => void this.inFlight.delete(key);
-      page.then(forget, forget);
+  async read(key: string, isKept: boolean, read: () => Promise<HistoryPage>): Promise<HistoryPage> {
+    const asked = this.inFlight.get(key);
+    if (asked !== undefined) {
+      const found = await asked;
+      return found.isAhead ? read() : found;
     }
+    const page = read().then((found) => {
+      if (isKept && !found.isAhead) this.keep(key, found);
+      return found;
+    });
+    this.inFlight.set(key, page);
+    const forget = (): void => void this.inFlight.delete(key);
+    page.then(forget, forget);
     return page;
   }
 

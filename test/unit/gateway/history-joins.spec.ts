@@ -4,11 +4,12 @@ import { defineChannel } from '../../../lib/protocol/channel.js';
 import type { PositionEvent } from '../../../lib/protocol/gateway.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
 import { GatewayNode, type StreamReader } from '../../support/gateway-node.js';
+import { turns } from '../../support/turns.js';
 
 afterEach(() => GatewayNode.closeAll());
 
 const history = { maxMessages: 100, ttlMs: 60_000 };
-const Orders = defineChannel<number>('history-joins/orders', undefined, { history });
+const Orders = defineChannel<number | string>('history-joins/orders', undefined, { history });
 const { name } = Orders;
 
 /** Reads a stream up to an event or a message. @returns the offsets of messages, and in brackets those of positions */
@@ -18,7 +19,8 @@ async function readUntil(reader: StreamReader, last: string): Promise<string[]> 
     const { event, id, data } = await reader.events.next();
     if (event === undefined) offsets.push(id!);
     else for (const { position } of (JSON.parse(data) as PositionEvent).channels) offsets.push(`(${position.offset})`);
-    if ((event ?? id) === last) return offsets;
+    // It could go on for ever.
+    if ((event ?? id) === last || offsets.length > 30) return offsets;
   }
 }
 
@@ -53,4 +55,46 @@ describe('A client that joins a channel with history', () => {
       expect(all).toMatch(/^(\(1\) 2 \(2\)|\(1\) 2|\(2\)) 3$/);
     },
   );
+
+  describe('after another one that claimed the same position, before the history had come that far,', () => {
+    const start = async () => {
+      const node = await GatewayNode.start(new MemoryBroker(), { maxBufferedBytes: 2_000 });
+      const post = async (count: number) => {
+        for (; count > 0; count--) await node.hub.post(Orders, 'x'.repeat(900));
+      };
+      await post(4);
+      const { epoch } = await node.hub.positionOf(name);
+      const claimed = { channel: name, position: { epoch: `h.${epoch}`, offset: 5 } };
+      // Its messages take more than the node keeps in memory.
+      return { node, post, claimed };
+    };
+
+    test('gets what it has missed, without a gap', async () => {
+      const { node, post, claimed } = await start();
+      const other = node.connect([claimed]);
+      await readUntil(other, '4');
+      await post(5);
+      expect(await readUntil(node.connect([claimed]), '9')).toEqual(['6', '(6)', '7', '8', '9']);
+    });
+
+    test('shares no read with it', async () => {
+      const { node, post, claimed } = await start();
+      await node.open(name);
+      const { readHistory } = node.hub;
+      const [read, late] = [new Deferred(), new Deferred()];
+      jest.spyOn(node.hub, 'readHistory').mockImplementationOnce(async (...asked) => {
+        const found = await readHistory.apply(node.hub, asked);
+        read.resolve();
+        await late.promise;
+        return found;
+      });
+      node.connect([claimed]);
+      await read.promise;
+      await post(5);
+      const reader = node.connect([claimed]);
+      await turns(3);
+      late.resolve();
+      expect(await readUntil(reader, '9')).toEqual(['6', '(6)', '7', '8', '9']);
+    });
+  });
 });
