@@ -28,7 +28,7 @@ import {
 import { HURRIED_MS } from './retry.js';
 import { ServerLink } from './server-link.js';
 import { Subscriptions } from './subscriptions.js';
-import { namesChannel, targetOf, type Target } from './target.js';
+import { targetOf, type Target } from './target.js';
 
 /** A source's messages come with its key. */
 type SourceParams = MessageParams<':key'>;
@@ -309,7 +309,7 @@ export class MessagingClient implements Disposable {
 
   /** Takes what names the channel off the arguments. */
   #target(channel: unknown, rest: unknown[]): Target {
-    const target = targetOf(channel, namesChannel(channel) ? undefined : rest.shift());
+    const target = targetOf(channel, rest);
     const { name, type } = target;
     if (type) this.#learn(type, { channel: name });
     return target;

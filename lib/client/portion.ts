@@ -1,10 +1,8 @@
-/** The size of one request, for subscribing and unsubscribing together. */
-const MAX_BYTES = 40_000;
 const encoder = new TextEncoder();
 
-/** The room of one request. */
-export function room(): { bytes: number } {
-  return { bytes: MAX_BYTES };
+/** The room of one request, for subscribing and unsubscribing together. */
+export class Room {
+  bytes = 40_000;
 }
 
 /**
@@ -13,7 +11,7 @@ export function room(): { bytes: number } {
  *
  * @param left - the room that is left; it shrinks by the items that are taken
  */
-export function portionOf<T>(items: Iterable<T>, left = room()): T[] {
+export function portionOf<T>(items: Iterable<T>, left: Room): T[] {
   const portion: T[] = [];
   for (const item of items) {
     const bytes = encoder.encode(JSON.stringify(item)).length + 1;

@@ -23,7 +23,7 @@ import { Stopwatch, type Clock } from './clock.js';
 import { failedBy } from './error-of.js';
 import { readEvents, type StreamEvent } from './event-reader.js';
 import { PastStream, type PastOwner } from './past-stream.js';
-import { portionOf, room } from './portion.js';
+import { portionOf, Room } from './portion.js';
 import { advance, nameOf } from './positions.js';
 import { Retry } from './retry.js';
 import { failureOf, type Post } from './server-requests.js';
@@ -124,7 +124,7 @@ export class ServerStream {
     this.#watch();
     // The others follow as changes.
     const { wanted, from, url } = this.#owner;
-    const asked = this.#ask(wanted);
+    const asked = this.#ask(wanted, new Room());
     try {
       const { headers, body } = await this.#request('', { channels: asked, from: from! });
       const type = headers.get('content-type');
@@ -156,7 +156,7 @@ export class ServerStream {
     if (this.#isOver || !this.isReady || this.#answerBy || this.#retry.isWaiting) return;
     const { wanted } = this.#owner;
     // First what makes room on the server.
-    const left = room();
+    const left = new Room();
     const unsubscribe = portionOf(
       [...this.#held].filter((channel) => !wanted.has(channel)),
       left,
@@ -284,7 +284,7 @@ export class ServerStream {
   }
 
   /** As many requests for channels as there is room for, which the server may be subscribed to from now on. */
-  #ask(channels: Iterable<string>, left?: { bytes: number }): ChannelRequest[] {
+  #ask(channels: Iterable<string>, left: Room): ChannelRequest[] {
     const { isPlain, positions } = this.#owner;
     const requests = Array.from(channels, (channel): ChannelRequest => {
       const position = isPlain ? undefined : positions.get(channel);

@@ -1,5 +1,7 @@
 import { checkChannelName } from '../protocol/channel-name.js';
-import { isChannel } from '../protocol/channel.js';
+import type { Channel, ChannelTemplate } from '../protocol/channel.js';
+import { COPY, fromOtherCopy } from '../protocol/copy.js';
+import { ConfigurationError } from '../protocol/errors.js';
 import type { Class } from '../protocol/message.js';
 import { nameOfSource } from '../protocol/source.js';
 
@@ -13,25 +15,30 @@ export interface Target {
   readonly type?: Class | undefined;
 }
 
-/** Whether the first argument says all; after a source comes the class of the messages. */
-export function namesChannel(value: unknown): boolean {
-  return typeof value === 'string' || isChannel(value);
-}
-
 /**
- * What the arguments of a call name: a channel, a template, a name, or a source with the class of its messages.
+ * Takes off the arguments of a call what they name: a channel, a template, a name, or a source with the class of its messages.
  *
+ * @param rest - the arguments behind `channel`
  * @throws InvalidChannelError for a name that cannot be one
  * @throws ConfigurationError for what is no source
  */
-export function targetOf(channel: unknown, type: unknown): Target {
+export function targetOf(channel: unknown, rest: unknown[]): Target {
   if (typeof channel === 'string') {
     return { name: channel, segments: checkChannelName(channel) === 'template' ? channel.split('/') : undefined };
   }
+  const problem = fromOtherCopy(channel);
+  if (problem) throw new ConfigurationError(problem);
   if (isChannel(channel)) {
     const { name, definition } = channel;
     return { name, segments: definition.segments, type: definition.type };
   }
-  const { name, template } = nameOfSource(channel as object, type as Class);
-  return { name, segments: template.split('/'), type: type as Class };
+  const type = rest.shift() as Class;
+  const { name, template } = nameOfSource(channel as object, type);
+  return { name, segments: template.split('/'), type };
+}
+
+/** By its mark, not by its class: a page that only knows names needs no code of the classes. */
+function isChannel(value: unknown): value is Channel | ChannelTemplate {
+  const mark = (value as Record<symbol, string | undefined> | null | undefined)?.[COPY];
+  return !!mark?.startsWith('Channel');
 }

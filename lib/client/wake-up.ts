@@ -20,11 +20,12 @@ export function onWakeUp(wake: () => void): () => void {
     // The network also tells each time that it is found faster or slower.
     if (hasChanged || type === 'online' || (type !== 'change' && page?.visibilityState !== 'hidden')) wake();
   };
-  const each = (change: 'addEventListener' | 'removeEventListener'): void => {
-    for (const type of ['online', 'pageshow']) globalThis[change]?.(type, handle);
-    for (const type of ['visibilitychange', 'resume']) page?.[change](type, handle);
-    network?.[change]('change', handle);
+  const ending = new AbortController();
+  const listen = (target: Partial<EventTarget> | undefined, ...types: string[]): void => {
+    for (const type of types) target?.addEventListener?.(type, handle, ending);
   };
-  each('addEventListener');
-  return () => each('removeEventListener');
+  listen(globalThis, 'online', 'pageshow');
+  listen(page, 'visibilitychange', 'resume');
+  listen(network, 'change');
+  return () => ending.abort();
 }

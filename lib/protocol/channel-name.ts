@@ -87,19 +87,25 @@ function filledSegment(template: string, name: string, params: Readonly<Record<s
     return refuse(template, ` needs its parameter "${name}" as a string or a number, not ${describe(value)}`);
   }
   const text = String(value);
-  if (isReserved(template)) {
-    // In the library's own channels a parameter is data of the application, a primary key for one, and may hold anything;
-    // in the name it is one segment.
-    try {
-      return encodeURIComponent(text).replaceAll('*', '%2A');
-    } catch (cause) {
-      return refuse(template, `: parameter "${name}" is no well-formed text`, cause);
-    }
-  }
+  if (isReserved(template)) return encodeParameter(template, name, text);
   if (text === '' || text.includes('/') || text.startsWith(':')) {
     refuse(template, `: parameter "${name}" is ${quote(text)}; it must not be empty, contain "/" or begin with ":"`);
   }
   return text;
+}
+
+/**
+ * A parameter of one of the library's own channels as it stands in the name. It is data of the application, a primary key for one, and
+ * may hold anything; in the name it is one segment.
+ *
+ * @throws InvalidChannelError for a lone surrogate
+ */
+export function encodeParameter(template: string, name: string, text: string): string {
+  try {
+    return encodeURIComponent(text).replaceAll('*', '%2A');
+  } catch (cause) {
+    return refuse(template, `: parameter "${name}" is no well-formed text`, cause);
+  }
 }
 
 function refuse(name: string, problem: string, cause?: unknown): never {

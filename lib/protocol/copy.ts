@@ -7,7 +7,8 @@ export const COPY = Symbol.for('nestjs-messaging:copy');
  * @param here - made by code of the copy
  */
 export function describeCopy(kind: string, here = new Error()): string {
-  return `${kind} (${here.stack!.split('\n')[1]?.trim()})`;
+  // V8 writes a line above the places, others do not: their second place is that of the caller.
+  return `${kind} (${/.*:\d+:\d+.*/.exec(here.stack!)?.[0].trim()})`;
 }
 
 /**

@@ -18,6 +18,11 @@ export interface ClassInfo {
   readonly clients?: boolean | undefined;
   /** Its stack tells where; see {@link placeOf}. */
   readonly declaredAt: Error;
+  // Functions of the declaration, so that a page without declared classes needs no code for them.
+  /** Whether it is another declaration evaluated once more, as by a hot update. */
+  readonly replaces: (earlier: ClassInfo) => boolean;
+  /** The primary key of an instance, as text. @throws ConfigurationError if it has none that can be read */
+  readonly keyOf: (instance: object) => string;
 }
 
 /** Options of {@link Serializable}. */
@@ -140,24 +145,51 @@ export function MessageSource(options: MessageSourceOptions): ClassDecorator {
 function declare(
   target: Function,
   decorator: string,
-  info: Omit<ClassInfo, 'name' | 'isNamed'> & { readonly name?: string },
+  given: Omit<ClassInfo, 'name' | 'isNamed' | 'replaces' | 'keyOf'> & { readonly name?: string },
 ): void {
-  const name = info.name ?? target.name;
+  const name = given.name ?? target.name;
   if (!isTypeName(name)) {
     throw new ConfigurationError(`${decorator} on ${target.name}: ${nameRule(name)}`);
   }
-  if (info.key !== undefined && (typeof info.key !== 'string' || info.key === '')) {
+  if (given.key !== undefined && (typeof given.key !== 'string' || given.key === '')) {
     throw new ConfigurationError(
-      `${decorator} on ${target.name}: "key" must be the name of a property, not ${describe(info.key)}`,
+      `${decorator} on ${target.name}: "key" must be the name of a property, not ${describe(given.key)}`,
     );
   }
-  if (info.clients !== undefined && (typeof info.clients !== 'boolean' || info.key === undefined)) {
+  if (given.clients !== undefined && (typeof given.clients !== 'boolean' || given.key === undefined)) {
     throw new ConfigurationError(
       `${decorator} on ${target.name}: "clients" says with true or false whether clients may subscribe to what an instance sends, which needs a "key" too`,
     );
   }
-  Object.defineProperty(target, INFO, { value: { ...info, name, isNamed: !!info.name } satisfies ClassInfo });
+  const info: ClassInfo = {
+    ...given,
+    name,
+    isNamed: !!given.name,
+    replaces: (earlier) => isDeclaredAnew(earlier, info),
+    keyOf: (instance) => readKey(name, instance, given.key!),
+  };
+  Object.defineProperty(target, INFO, { value: info });
   remember(name, target);
+}
+
+function readKey(type: string, instance: object, property: string): string {
+  try {
+    return checkKey(type, (instance as Record<string, unknown>)[property]);
+  } catch (cause) {
+    throw cause instanceof ConfigurationError
+      ? cause
+      : new ConfigurationError(`The key of a ${type} cannot be read`, { cause });
+  }
+}
+
+/** The key of a source, as text. @throws ConfigurationError for anything but a non-empty text or a number */
+export function checkKey(type: string, key: unknown): string {
+  if (!(typeof key === 'string' ? key : typeof key === 'bigint' || Number.isFinite(key))) {
+    throw new ConfigurationError(
+      `A ${type} needs a key to be a source: a non-empty string or a number, not ${describe(key)}`,
+    );
+  }
+  return String(key);
 }
 
 // The other half of the decorator's metadata: from a name to the classes that bear it. Held weakly, so that a class
@@ -196,9 +228,29 @@ export function declaredNames(): string[] {
 
 /** The place of a class's decorator, `file:line:column`; the file includes the query that it was loaded with. */
 export function placeOf(target: Class): string | undefined {
+  const info = classInfo(target);
+  return info && placeIn(info);
+}
+
+function placeIn({ declaredAt }: ClassInfo): string | undefined {
   // The decorator itself, then who called it; V8 writes a line above them, and "at" where others write "@".
-  const places = classInfo(target)?.declaredAt.stack?.matchAll(/^(?:.* \(|\s*at |[^@\n]*@)(.*:\d+:\d+)\)?$/gm) ?? [];
+  const places = declaredAt.stack?.matchAll(/^(?:.* \(|\s*at |[^@\n]*@)(.*:\d+:\d+)\)?$/gm) ?? [];
   return [...places][1]?.[1];
+}
+
+/** Whether a declaration is another one evaluated once more: from the same place of a module. */
+function isDeclaredAnew(earlier: ClassInfo, later: ClassInfo): boolean {
+  const [, file, query, position] = partsOf(earlier);
+  const [, laterFile, laterQuery, laterPosition] = partsOf(later);
+  // Lines move when a file is edited. Two loads of a module have different queries (Vite), or the file is a module for
+  // sure (webpack); in a bundle the place tells two classes of a name apart.
+  const isModule = query !== laterQuery || file?.startsWith('webpack-internal:');
+  return !!file && file === laterFile && (isModule || position === laterPosition);
+}
+
+/** File, query and position of a declaration. */
+function partsOf(info: ClassInfo): readonly (string | undefined)[] {
+  return /^([^?]*?)(\?[^:]*)?:(\d+:\d+)$/.exec(placeIn(info) ?? '') ?? [];
 }
 
 /** {@link placeOf} for people: without what loaders add to load a file anew. */

@@ -1,9 +1,9 @@
 import { Channel, ChannelTemplate, reservedChannel } from './channel.js';
-import { RESERVED_PREFIX, checkSyntax, describe, fillTemplate } from './channel-name.js';
+import { RESERVED_PREFIX, checkSyntax, describe, encodeParameter } from './channel-name.js';
 import { COPY, describeCopy, fromOtherCopy } from './copy.js';
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
-import { classInfo, classOf, typeName, type ClassInfo } from './serializable.js';
+import { checkKey, classInfo, classOf, typeName, type ClassInfo } from './serializable.js';
 
 /** The name of the template over all sources of a class. */
 type SourceTemplate = `messaging:from/${string}/:key/${string}`;
@@ -48,14 +48,8 @@ export function sourceRef(type: string | Class, key: string | number): SourceRef
  */
 export function toSourceRef(source: object): SourceRef {
   if (source instanceof SourceRef) return source;
-  const { name, key } = keyedInfo(classOfSource(source));
-  try {
-    return new SourceRef(name, checkKey(name, (source as Record<string, unknown>)[key]));
-  } catch (cause) {
-    throw cause instanceof ConfigurationError
-      ? cause
-      : new ConfigurationError(`The key of a ${name} cannot be read`, { cause });
-  }
+  const { name, keyOf } = keyedInfo(classOfSource(source));
+  return new SourceRef(name, keyOf(source));
 }
 
 /**
@@ -86,7 +80,10 @@ export function nameOfSource(source: object, type: Class): { readonly name: stri
   const { type: sourceType, key } = readSource(source, type);
   const template = RESERVED_PREFIX + pathOf(sourceType, type);
   checkSyntax(template);
-  return { name: key === undefined ? template : fillTemplate(template, { key }), template };
+  if (key === undefined) return { name: template, template };
+  const name = RESERVED_PREFIX + pathOf(sourceType, type, encodeParameter(template, 'key', key));
+  checkSyntax(name);
+  return { name, template };
 }
 
 /** The key is read each time: it may change, as that of an instance which is saved later does. A class has none. */
@@ -97,8 +94,8 @@ function readSource(source: object, type: Class): { readonly type: string; reado
   return typeof source === 'function' ? { type: keyedInfo(source).name } : toSourceRef(source);
 }
 
-function pathOf(sourceType: string, type: Class): string {
-  return `${FROM}/${sourceType}/:key/${typeName(type)}`;
+function pathOf(sourceType: string, type: Class, key = ':key'): string {
+  return `${FROM}/${sourceType}/${key}/${typeName(type)}`;
 }
 
 /** The channels of all sources of one class for one class of messages. */
@@ -157,21 +154,12 @@ function classOfSource(source: object): Function {
   return target;
 }
 
-function keyedInfo(target: Function): ClassInfo & { key: string } {
+function keyedInfo(target: Function): ClassInfo {
   const info = classInfo(target);
   if (info?.key === undefined) {
     throw new ConfigurationError(
       `${target.name} cannot be a source: give it @MessageSource({ key }) or @Serializable({ key })`,
     );
   }
-  return info as ClassInfo & { key: string };
-}
-
-function checkKey(type: string, key: unknown): string {
-  if (!(typeof key === 'string' ? key : typeof key === 'bigint' || Number.isFinite(key))) {
-    throw new ConfigurationError(
-      `A ${type} needs a key to be a source: a non-empty string or a number, not ${describe(key)}`,
-    );
-  }
-  return String(key);
+  return info;
 }

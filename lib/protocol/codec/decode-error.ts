@@ -1,8 +1,6 @@
 // As the language itself has them: not enumerable.
 const HIDDEN = ['message', 'cause', 'errors'];
 
-type ErrorClass = new (message?: string) => Error;
-
 /**
  * Makes an error to be filled later, so that its cause may refer to it.
  *
@@ -11,18 +9,15 @@ type ErrorClass = new (message?: string) => Error;
  */
 export function decodeError(
   tag: string,
-  prototype?: object,
+  prototype = (globalThis as unknown as Record<string, { readonly prototype: object }>)[tag]!.prototype,
 ): { error: Error; fill: (properties: Readonly<Record<string, unknown>>) => void } {
   // A real error, made by Error itself: debuggers and structuredClone() tell them by more than their prototype.
-  const types = globalThis as unknown as Record<string, ErrorClass>;
-  const own = prototype ?? (tag === 'AggregateError' ? AggregateError.prototype : undefined);
-  const error = own ? new Error() : new types[tag]!();
-  if (own) Object.setPrototypeOf(error, own);
+  const error = new Error();
+  Object.setPrototypeOf(error, prototype);
   return {
     error,
     fill: (properties) => {
-      for (const key of Object.keys(properties)) {
-        const value = properties[key];
+      for (const [key, value] of Object.entries(properties)) {
         if (key === 'stack' || (key === 'name' && value === error.name)) continue;
         define(error, key, value, !HIDDEN.includes(key));
       }

@@ -1,6 +1,6 @@
 import { isRecord } from '../is-record.js';
 import { isTypeName } from '../serializable.js';
-import { sourceRef, type SourceRef } from '../source.js';
+import { SourceRef } from '../source.js';
 import { decodeTypedArray, fromBase64, isNumberText, toBigInt } from './binary.js';
 import { isTypedArrayTag } from './builtin-type.js';
 
@@ -60,5 +60,5 @@ function decodeRegExp(data: unknown): RegExp | undefined {
 function decodeSource(data: unknown): SourceRef | undefined {
   if (!isRecord(data)) return undefined;
   const { type, key } = data;
-  return isTypeName(type) && typeof key === 'string' && key !== '' ? sourceRef(type, key) : undefined;
+  return isTypeName(type) && typeof key === 'string' && key !== '' ? new SourceRef(type, key) : undefined;
 }

@@ -44,29 +44,23 @@ export class Decoder {
   #decodeRoot(data: unknown, type: string | undefined, meta: unknown): unknown {
     if (type === undefined) return meta === undefined ? data : this.#restore(data, meta);
     const note = meta === undefined ? noteOf('') : this.#read(meta);
-    if (note.tag !== '') this.#fail(`it is called a ${quote(type)} and a ${quote(note.tag)} at once`);
+    // The envelope has said it.
+    if (note.tag) this.#refuseNote(meta);
     return this.#instance(data, type, note);
   }
 
   #restore(data: unknown, meta: unknown): unknown {
     if (typeof meta === 'number') return this.#reference(meta);
-    if (typeof meta === 'string') {
-      if (meta === 'undefined') return undefined;
-      if (isPrimitiveTag(meta)) return decodePrimitive(meta, data) ?? this.#fail(`${kindOf(data)} is no ${meta}`);
-    }
+    if (meta === 'undefined') return undefined;
+    if (typeof meta === 'string' && isPrimitiveTag(meta))
+      return decodePrimitive(meta, data) ?? this.#refuse(data, meta);
     const note = this.#read(meta);
-    switch (note.tag) {
-      case '':
-      case 'null-prototype':
-        return this.#container(data, note);
-      case 'Map':
-        return this.#map(data, note);
-      case 'Set':
-        return this.#set(data, note);
-      default:
-        if (note.tag.startsWith(CLASS_MARK)) return this.#instance(data, note.tag.slice(1), note);
-        return isErrorTag(note.tag) ? this.#error(data, note) : this.#value(data, note);
-    }
+    const { tag } = note;
+    if (tag === '' || tag === 'null-prototype') return this.#container(data, note);
+    if (tag === 'Map') return this.#map(data, note);
+    if (tag === 'Set') return this.#set(data, note);
+    if (tag.startsWith(CLASS_MARK)) return this.#instance(data, tag.slice(1), note);
+    return isErrorTag(tag) ? this.#error(data, note) : this.#value(data, note);
   }
 
   #read(meta: unknown): ReadNote {
@@ -78,7 +72,7 @@ export class Decoder {
       if (isWellFormed && Number.isSafeInteger(id) && (id as number) >= 0)
         return noteOf(tag, parts, (id as number) || undefined, names);
     }
-    return this.#fail(`its note cannot be ${kindOf(meta)}`);
+    return this.#refuseNote(meta);
   }
 
   #reference(id: number): unknown {
@@ -93,9 +87,9 @@ export class Decoder {
   }
 
   #container(data: unknown, note: ReadNote): object {
-    if (typeof data !== 'object' || data === null) return this.#fail(`${kindOf(data)} has no parts`);
+    if (typeof data !== 'object' || data === null) return this.#refuse(data, 'object');
     if (Array.isArray(data)) {
-      if (note.tag !== '' || note.names !== undefined) this.#fail('an array has neither prototype nor names');
+      if (note.tag || note.names) this.#refuse(data, 'object');
       this.#register(note, data);
       this.#items(data as unknown[], note.parts);
       return data as unknown[];
@@ -109,7 +103,7 @@ export class Decoder {
   #items(items: unknown[], parts: ReadNote['parts'], mayHaveHoles = true): void {
     for (const key in parts) {
       const index = Number(key);
-      if (String(index) !== key || !(index in items)) this.#fail(`it has no item ${quote(key)}`);
+      if (String(index) !== key || !(index in items)) this.#lacks(key);
       if (parts[key] === 'hole' && mayHaveHoles) {
         Reflect.deleteProperty(items, index);
         continue;
@@ -161,7 +155,7 @@ export class Decoder {
   #instance(data: unknown, name: string, note: ReadNote): object {
     const type = this.#resolve(name);
     if (!type) return this.#fail(`its type ${quote(name)} is not known here; ${NAME_IT}`);
-    if (!isRecord(data)) return this.#fail(`it is called a ${name}, but its data is ${kindOf(data)}`);
+    if (!isRecord(data)) return this.#refuse(data, name);
     const prototype = type.prototype as object;
     if (prototype instanceof Error) return this.#error(data, note, prototype);
     // In place: half the time of copying the properties to a new object. They stay the object's own, whatever the
@@ -175,7 +169,7 @@ export class Decoder {
   }
 
   #error(data: unknown, note: ReadNote, prototype?: object): Error {
-    if (!isRecord(data)) return this.#fail(`it is called an error, but its data is ${kindOf(data)}`);
+    if (!isRecord(data)) return this.#refuse(data, 'Error');
     const { error, fill } = decodeError(note.tag, prototype);
     this.#register(note, error);
     this.#properties(data, note);
@@ -185,22 +179,26 @@ export class Decoder {
 
   #map(data: unknown, note: ReadNote): Map<unknown, unknown> {
     const map = new Map<unknown, unknown>();
-    if (!Array.isArray(data) || !data.every(isPair)) return this.#fail('a Map is an array of pairs');
+    if (!Array.isArray(data) || !data.every(isPair)) return this.#refuse(data, 'Map');
     this.#register(note, map);
     this.#items(data, note.parts, false);
     for (const [key, value] of data) map.set(this.#countKey(key), value);
-    if (map.size !== data.length && !this.#instances?.hasMerged) this.#fail('a Map has each key once');
+    this.#checkSize(map, data);
     return map;
   }
 
   #set(data: unknown, note: ReadNote): Set<unknown> {
     const set = new Set<unknown>();
-    if (!Array.isArray(data)) return this.#fail('a Set is an array');
+    if (!Array.isArray(data)) return this.#refuse(data, 'Set');
     this.#register(note, set);
     this.#items(data, note.parts, false);
     for (const value of data as unknown[]) set.add(this.#countKey(value));
-    if (set.size !== data.length && !this.#instances?.hasMerged) this.#fail('a Set has each value once');
+    this.#checkSize(set, data);
     return set;
+  }
+
+  #checkSize({ size }: Map<unknown, unknown> | Set<unknown>, { length }: unknown[]): void {
+    if (size !== length && !this.#instances?.hasMerged) this.#fail('it has an entry twice');
   }
 
   #countKey(key: unknown): unknown {
@@ -223,7 +221,7 @@ export class Decoder {
     } catch (error) {
       cause = error;
     }
-    if (!value) return this.#fail(`${kindOf(data)} is no ${quote(tag)}`, cause);
+    if (!value) return this.#refuse(data, tag, cause);
     this.#register(note, value);
     return value;
   }
@@ -234,6 +232,15 @@ export class Decoder {
     } catch (error) {
       return this.#fail((error as Error).message, error);
     }
+  }
+
+  /** The data is not what its note, or its envelope, calls it. */
+  #refuse(data: unknown, tag: string, cause?: unknown): never {
+    return this.#fail(`${kindOf(data)} is no ${quote(tag)}`, cause);
+  }
+
+  #refuseNote(meta: unknown): never {
+    return this.#fail(`its note cannot be ${kindOf(meta)}`);
   }
 
   #lacks(property: string): never {

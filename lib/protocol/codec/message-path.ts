@@ -21,9 +21,9 @@ export class MessagePath {
   /** `message.order.items[3]`; the middle of a very long path is left out. */
   toString(): string {
     const texts = this.#segments.map((segment) => {
-      if (typeof segment === 'number') return `[${segment}]`;
       if (typeof segment === 'object') return segment.text;
-      return /^[A-Za-z_$][\w$]{0,99}$/.test(segment) ? `.${segment}` : `[${JSON.stringify(segment).slice(0, 100)}]`;
+      const isName = /^[A-Za-z_$][\w$]{0,99}$/.test(String(segment));
+      return isName ? `.${segment}` : `[${JSON.stringify(segment).slice(0, 100)}]`;
     });
     if (texts.length > MAX_SHOWN) texts.splice(MAX_SHOWN / 2, texts.length - MAX_SHOWN, '…');
     return `message${texts.join('')}`;

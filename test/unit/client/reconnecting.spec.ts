@@ -1546,7 +1546,7 @@ describe('A silent stream', () => {
 });
 
 describe('In a browser', () => {
-  const names = ['addEventListener', 'removeEventListener', 'document', 'navigator'] as const;
+  const names = ['addEventListener', 'document', 'navigator'] as const;
   const originals = names.map((name) => Object.getOwnPropertyDescriptor(globalThis, name));
   afterEach(() => {
     names.forEach((name, index) => {
@@ -1564,13 +1564,10 @@ describe('In a browser', () => {
     const document = { visibilityState: 'visible' };
     const listeners: string[] = [];
     const follow = (target: EventTarget) => ({
-      addEventListener: (type: string, listener: EventListener) => {
+      addEventListener: (type: string, listener: EventListener, options: { signal: AbortSignal }) => {
         listeners.push(type);
-        target.addEventListener(type, listener);
-      },
-      removeEventListener: (type: string, listener: EventListener) => {
-        listeners.splice(listeners.indexOf(type), 1);
-        target.removeEventListener(type, listener);
+        target.addEventListener(type, listener, options);
+        options.signal.addEventListener('abort', () => listeners.splice(listeners.indexOf(type), 1));
       },
     });
     const navigator = { connection: Object.assign(follow(network), { type: 'wifi' }) };

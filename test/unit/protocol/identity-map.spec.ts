@@ -375,8 +375,8 @@ describe('One key twice in a message', () => {
     ) as [Set<unknown>, Map<unknown, unknown>];
     expect([...set]).toEqual([map.find(User, 1)]);
     expect([...byUser]).toEqual([[map.find(User, 1), 'b']]);
-    expect(() => readTexts('[1,1]', undefined, '"Set"', map)).toThrow('a Set has each value once');
-    expect(() => readTexts('[[1,1],[1,1]]', undefined, '"Map"', map)).toThrow('a Map has each key once');
+    expect(() => readTexts('[1,1]', undefined, '"Set"', map)).toThrow('it has an entry twice');
+    expect(() => readTexts('[[1,1],[1,1]]', undefined, '"Map"', map)).toThrow('it has an entry twice');
   });
 
   test('is checked each time', () => {
