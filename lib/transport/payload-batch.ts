@@ -15,7 +15,8 @@ export const MAX_BATCH_PAYLOADS = 1_024;
 
 /** @param payloads - without line breaks, unless there is only one payload */
 export function joinPayloads(payloads: readonly string[]): string {
-  return payloads.length === 1 ? payloads[0]! : LINE_BREAK + payloads.join(LINE_BREAK);
+  // Not LINE_BREAK + …, which would be copied once more when its bytes are counted.
+  return payloads.length === 1 ? payloads[0]! : ['', ...payloads].join(LINE_BREAK);
 }
 
 /** The longest text that {@link joinPayloads} makes of payloads with this maximum size in bytes. */
