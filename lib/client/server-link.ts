@@ -19,6 +19,7 @@ export class ServerLink implements Link, StreamOwner {
   readonly replays = new Map<string, Past>();
   isPlain = false;
   from: string | undefined;
+  heardAt = 0;
   readonly url: string;
   readonly post: Post;
   readonly clock: Clock;

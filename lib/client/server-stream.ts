@@ -45,6 +45,8 @@ export interface StreamOwner extends PastOwner {
   readonly isPlain: boolean;
   /** The last connection. */
   readonly from: string | undefined;
+  /** When a stream last brought anything, by `uptime`. */
+  heardAt: number;
   readonly clock: Clock;
   readonly url: string;
   readonly post: Post;
@@ -123,10 +125,11 @@ export class ServerStream {
     if (this.#isOver) return;
     this.#watch();
     // The others follow as changes.
-    const { wanted, from, url } = this.#owner;
+    const { wanted, from, url, clock, heardAt } = this.#owner;
     const asked = this.#ask(wanted, new Room());
     try {
-      const { headers, body } = await this.#request('', { channels: asked, from: from! });
+      const returned = from && { from, awayMs: Math.floor(clock.uptime() - heardAt) };
+      const { headers, body } = await this.#request('', { channels: asked, ...returned });
       const type = headers.get('content-type');
       if (!body || !hasMediaType(type, 'text/event-stream')) {
         throw new ConnectionLostError(`The gateway at ${url} answered with ${type}, no event stream`);
@@ -136,6 +139,7 @@ export class ServerStream {
         retry: (ms: number) => (this.#retryMs = ms),
         heard: () => {
           this.#silence.restart();
+          this.#owner.heardAt = clock.uptime();
           this.#doubtBy = 0;
         },
       };

@@ -22,8 +22,8 @@ export interface NodeCall {
   readonly of?: string | undefined;
 }
 
-/** What a node knows of another one; `null`: nothing. */
-export type NodeReport = { readonly left: true } | null;
+/** What a node knows of another one: that it has left for good, or for how long nobody has heard it; `null`: nothing. */
+export type NodeReport = { readonly left: true } | { readonly missingMs: number } | null;
 
 /** How many nodes one call may name. */
 export const MAX_LEFT_TOLD = 100;
@@ -68,9 +68,10 @@ export function readNodePacket(value: unknown): NodePacket {
   }
 }
 
-/** Whether the answer to a call about a node, of whatever version, says that it has left. */
-export function saysLeft(report: unknown): boolean {
-  return typeof report === 'object' && report !== null && 'left' in report && report.left === true;
+/** Reads the answer to a call about a node, by a node of whatever version. */
+export function readNodeReport(report: unknown): { readonly left: boolean; readonly missingMs: number } {
+  const { left, missingMs } = (report ?? {}) as Record<string, unknown>;
+  return { left: left === true, missingMs: typeof missingMs === 'number' && missingMs >= 0 ? missingMs : 0 };
 }
 
 function isListOfNodes(value: unknown): value is readonly string[] {

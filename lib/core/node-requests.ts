@@ -8,14 +8,7 @@ import { isHeard, whenHeard } from './heard.js';
 import type { Hub } from './hub.js';
 import { inTime } from './in-time.js';
 import type { Listener } from './listener.js';
-import {
-  isNodeId,
-  readNodePacket,
-  saysLeft,
-  type FailureReason,
-  type NodeCall,
-  type NodePacket,
-} from './node-packet.js';
+import { isNodeId, readNodePacket, type FailureReason, type NodeCall, type NodePacket } from './node-packet.js';
 import { Poll, type Answers } from './node-poll.js';
 import { NodePresence } from './node-presence.js';
 
@@ -68,8 +61,7 @@ export class NodeRequests {
     private readonly under = '',
   ) {
     this.everybody = reservedChannel<NodePacket>(`${under}nodes`) as Channel<NodePacket>;
-    const isKnownToHaveLeft = this.isKnownToHaveLeft.bind(this);
-    this.presence = new NodePresence(hub, (node) => this.channelOf(node).name, isKnownToHaveLeft);
+    this.presence = new NodePresence(hub, (node) => this.channelOf(node).name, this.askAbout.bind(this));
   }
 
   /** Starts to answer other nodes, and to hear their answers. */
@@ -153,6 +145,11 @@ export class NodeRequests {
   async askIfThere(node: string, body: unknown, timeoutMs: number, isRepeated = false): Promise<unknown> {
     if (isNodeId(node) && !(await this.presence.isThere(node))) throw silent(`node ${node} is not there`);
     return this.ask(node, body, timeoutMs, isRepeated);
+  }
+
+  /** See {@link NodePresence.isThereFor}. Never rejects. */
+  async isThereFor(node: string, leftAt: number): Promise<boolean> {
+    return !isNodeId(node) || this.presence.isThereFor(node, leftAt);
   }
 
   /**
@@ -305,14 +302,10 @@ export class NodeRequests {
       if (isAsked(pending)) this.fail(id, silent(`node ${pending.node} has left`));
   }
 
-  /** Whether another node knows that a node has left for good. Never rejects. */
-  private async isKnownToHaveLeft(node: string, timeoutMs: number): Promise<boolean> {
-    try {
-      return (await this.poll({ kind: 'call', of: node }, timeoutMs, saysLeft)).bodies.some(saysLeft);
-    } catch {
-      // The hub is closed.
-      return false;
-    }
+  /** Asks the others what they know of a node. Never rejects. @param take - gets each answer; whether it is enough */
+  private async askAbout(of: string, timeoutMs: number, take: (report: unknown) => boolean): Promise<void> {
+    // It rejects if the hub is closed.
+    await this.poll({ kind: 'call', of }, timeoutMs, take).catch(() => {});
   }
 
   /** The asking node gets a reply in any case, so it need not wait for its timeout. */

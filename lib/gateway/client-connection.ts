@@ -156,9 +156,9 @@ export class ClientConnection implements SessionObserver, StreamOutput {
       channels.filter(({ claim }) => claim === undefined).map((held) => [held, () => enterAnew(held)]),
       asked.had,
     );
-    if (back.length > 0) void this.recover(back, undefined);
+    if (back.length > 0) void this.recover(back);
     // Before that, the position after which they get all messages is unknown.
-    if (histories.length > 0) await this.recover(histories, undefined);
+    if (histories.length > 0) await this.recover(histories);
     this.replay(replays);
     // Some may have been withdrawn meanwhile.
     return asked.answers.map((answer) => withoutLost(answer, (name) => this.held.has(name)));
@@ -218,17 +218,16 @@ export class ClientConnection implements SessionObserver, StreamOutput {
     const { answers, added } = this.hold(granted, claims, rules);
     this.form = this.formOf(opening, answers);
     this.notice = ExpiryNotice.of(this.session, this.form, hub.sessions.wheel);
-    if (opening.form === 'client' && opening.past !== undefined) {
-      const { replays } = opening.past;
-      if (replays.length > 0) (this.waiting ??= []).push(() => this.replay(replays));
-    }
+    const { from, awayMs = 0, past } = opening.form === 'client' ? opening : { from: undefined };
+    const replays = past?.replays ?? [];
+    if (replays.length > 0) (this.waiting ??= []).push(() => this.replay(replays));
     await whenHeard(
       hub,
       added.map(({ feed }) => feed),
     );
     const channels = added.filter(isOfChannel);
     if (channels.length < added.length || channels.some(({ claim }) => claim !== undefined)) {
-      await this.recover(added, opening.form === 'client' ? opening.from : undefined);
+      await this.recover(added, from, performance.now() - awayMs);
     } else {
       this.enter(channels.map((held) => [held, () => enterAnew(held)]));
     }
@@ -314,12 +313,12 @@ export class ClientConnection implements SessionObserver, StreamOutput {
     }
   }
 
-  /** Finds missed messages, then lets the client in. */
-  private async recover(back: readonly Held[], from: string | undefined): Promise<void> {
+  /** Finds missed messages, then lets the client in. @param from, leftAt - see {@link Recovery.findAll} */
+  private async recover(back: readonly Held[], from?: string, leftAt = performance.now()): Promise<void> {
     const { recovery, queue } = this.context;
     const channels = back.filter(isOfChannel);
     const [found, histories] = await Promise.all([
-      recovery.findAll(channels, from),
+      recovery.findAll(channels, from, leftAt),
       Promise.all(
         back.filter(isOfHistory).map(async (held): Promise<[Held, Enter]> => [held, await findHistory(held)]),
       ),

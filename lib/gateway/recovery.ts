@@ -54,26 +54,35 @@ export class Recovery {
    * found are reported as a gap.
    *
    * @param from - its previous connection
+   * @param leftAt - when it has read the last messages of another node, or later; by `performance.now()`
    */
-  findAll(entering: readonly Entering[], from: string | undefined): Promise<Enter[]> {
+  findAll(entering: readonly Entering[], from: string | undefined, leftAt: number): Promise<Enter[]> {
     const claimed = entering.map(({ claim }) => claim?.node).filter((node) => node !== this.hub.node);
-    const asked = new Set([...new Set(claimed)].filter((node) => node !== undefined).slice(0, MAX_NODES));
+    const nodes = [...new Set(claimed)].filter((node) => node !== undefined).slice(0, MAX_NODES);
+    const asked = new Map(nodes.map((node) => [node, this.whyGone(node, leftAt)]));
     return Promise.all(
       entering.map((each) => {
         const node = each.claim?.node;
         const isAsked = node === undefined || node === this.hub.node || asked.has(node);
-        return isAsked ? this.find(each, from) : this.giveUp(each);
+        return isAsked ? this.find(each, from, asked.get(node!)) : this.giveUp(each);
       }),
     );
   }
 
-  private async find(entering: Entering, from: string | undefined): Promise<Enter> {
+  /** @param whyGone - see {@link whyGone} */
+  private async find(
+    entering: Entering,
+    from: string | undefined,
+    whyGone: Promise<GapReason | undefined> | undefined,
+  ): Promise<Enter> {
     const { claim } = entering;
     if (claim === undefined) return () => enterAnew(entering);
     const { node } = claim;
     if (node === this.hub.node) return () => enterAgain(entering, this.admissions, this.replays);
     if (node === undefined) return () => enterAnew(entering, 'epoch');
     if (!this.hub.hasTransport) return () => enterAnew(entering, 'node');
+    const reason = await whyGone;
+    if (reason !== undefined) return this.enterAnewLater(entering, reason);
     const answer = await this.otherNode(node).recover(entering, from);
     if ('reason' in answer) return this.enterAnewLater(entering, answer.reason);
     return () => enterFrom(answer.log, answer.except, entering, this.replays);
@@ -87,6 +96,17 @@ export class Recovery {
     // This node may still be reading messages of histories that the client has already read there.
     await this.hub.whenWhole(entering.feed.name, WHOLE_MS);
     return () => enterAnew(entering, reason);
+  }
+
+  /** The gap reason for a client whose node is gone; `undefined` if that node can be asked. */
+  private async whyGone(node: string, leftAt: number): Promise<GapReason | undefined> {
+    const until = performance.now() + BROKER_BACK_MS;
+    while (!(await this.nodes.isThereFor(node, leftAt))) {
+      // Messages that the client has read there may still be under way to this node; they must not be sent again after the gap.
+      if (await this.nodes.barrier()) return 'node';
+      if (!(await this.isBrokerBack(until))) return 'broker';
+    }
+    return undefined;
   }
 
   private otherNode(id: string): OtherNode {

@@ -17,10 +17,11 @@ export interface StreamOutput {
 
 /** How a stream opens. */
 export type Opening =
-  /** For this library's client; `from` as in `OpenRequest`. */
+  /** For this library's client; `from` and `awayMs` as in `OpenRequest`. */
   | {
       readonly form: 'client';
       readonly from?: string | undefined;
+      readonly awayMs?: number | undefined;
       /** The earlier messages that its listeners request. */
       readonly past?: ListenerReplays;
     }

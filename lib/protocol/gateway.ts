@@ -63,6 +63,11 @@ export interface OpenRequest {
   readonly channels: readonly ChannelRequest[];
   /** The connection that broke off, as its `messaging:ready` named it. A server that leaves waits for its clients by this. */
   readonly from?: string;
+  /**
+   * Since when the client has read nothing: milliseconds since the last byte of any stream. If its former server is gone, it is let in the
+   * sooner, the longer this is.
+   */
+  readonly awayMs?: number;
 }
 
 /**

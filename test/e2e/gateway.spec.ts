@@ -270,10 +270,10 @@ describe.each(ADAPTER_NAMES)('The gateway on %s', (adapter: AdapterName) => {
     expect((await frameOf(client)).data).toBe(4);
   });
 
-  test('accepts requests with unknown properties', async () => {
+  test('accepts requests with unknown properties, and with a `from` and `awayMs` that mean nothing', async () => {
     const later = { later: [{}] };
     const wanted = [{ channel: 'gateway/news', ...later }];
-    await using client = await requests.connect({ channels: wanted, from: 7, ...later });
+    await using client = await requests.connect({ channels: wanted, from: 7, awayMs: -1, ...later });
     const [, ready] = (await client.next()) as [string, ReadyEvent];
     expect(ready.channels).toEqual([{ channel: 'gateway/news', position: expect.anything() }]);
     const response = await requests.change(ready.connection, { subscribe: wanted, renewed: 1, ...later });

@@ -32,6 +32,8 @@ export interface GatewayNodeOptions {
 export interface Client {
   /** Its earlier connection. */
   readonly from?: string;
+  /** How long it has read nothing, as it says. */
+  readonly awayMs?: number;
   readonly user?: string;
 }
 
@@ -113,14 +115,14 @@ export class GatewayNode<Way extends Transport = MemoryTransport> {
   }
 
   /** Opens a stream for our client, which reports when it is ready. */
-  connect(wanted: readonly Wanted[], { from, user }: Client = {}): StreamReader {
+  connect(wanted: readonly Wanted[], { from, awayMs, user }: Client = {}): StreamReader {
     const { session, connection } = this.reserve(user);
     const names = wanted.map(nameOf);
     return new StreamReader(session, connection, () =>
       connection.stream(
         names.map((channel) => ({ channel })),
         claimsOf(wanted),
-        { form: 'client', from },
+        { form: 'client', from, awayMs },
         new Map(names.map((channel) => [channel, ruleOf(channel)])),
       ),
     );

@@ -31,13 +31,15 @@ export interface RequestedChannels {
 export function readOpenRequest(
   body: unknown,
   bounds: RequestBounds,
-): RequestedChannels & { from: string | undefined } {
+): RequestedChannels & { from: string | undefined; awayMs: number | undefined } {
   const from = fieldOf(body, 'from');
+  const awayMs = fieldOf(body, 'awayMs');
   const channels = fieldOf(body, 'channels') ?? noChannels(body as object);
   assertFew(bounds, channels);
   return {
     ...requestedChannels(channels, 'channels'),
     from: typeof from === 'string' && from.length <= MAX_CONNECTION_LENGTH ? from : undefined,
+    awayMs: typeof awayMs === 'number' && awayMs >= 0 ? awayMs : undefined,
   };
 }
 
@@ -117,7 +119,7 @@ function fieldOf(body: unknown, name: string): unknown {
  * @throws BadRequestException for other fields: the body was meant for another route, or misspells `channels`
  */
 function noChannels(body: object): [] {
-  if (Object.keys(body).every((field) => field === 'from' || field === 'channels')) return [];
+  if (Object.keys(body).every((field) => ['from', 'awayMs', 'channels'].includes(field))) return [];
   throw new BadRequestException('"channels" is missing: an array of objects with a "channel"');
 }
 

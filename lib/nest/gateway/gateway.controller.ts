@@ -82,9 +82,9 @@ class GatewayController implements OnApplicationBootstrap {
   ): Promise<Observable<unknown>> {
     assertJson(headers['content-type']);
     assertShort(headers, body, this.limits.perRequest);
-    const { from, ...asked } = readOpenRequest(body, this.limits.perRequest);
+    const { from, awayMs, ...asked } = readOpenRequest(body, this.limits.perRequest);
     const { reservation, answers, claims, rules, ...past } = await this.decide(asked, request);
-    return this.gateway.open(reservation).stream(answers, claims, { form: 'client', from, past }, rules);
+    return this.gateway.open(reservation).stream(answers, claims, { form: 'client', from, awayMs, past }, rules);
   }
 
   /** Changes an open stream, from any node. */

@@ -938,7 +938,7 @@ describe('A sign-in that is about to expire', () => {
     const { request } = await gateway.ready({ offset: 7 });
     expect([request.headers['x-token'], request.body]).toEqual([
       '2',
-      { channels: [{ channel: 'news', position: { epoch: 'e', offset: 7 } }], from: 'c1' },
+      { channels: [{ channel: 'news', position: { epoch: 'e', offset: 7 } }], from: 'c1', awayMs: 700 },
     ]);
     await harness.reaches('open');
     expect(harness.errors.pending).toEqual([]);
@@ -1189,7 +1189,7 @@ async function startWithGaps() {
 const at = (channel: string, offset: number) => ({ channel, position: { epoch: 'e', offset } });
 
 describe('After its stream has broken off, a client', () => {
-  test('requests the messages after the last received one of each channel', async () => {
+  test('requests the messages after the last received one of each channel, and tells how long it has read nothing', async () => {
     await using world = await startWithGaps();
     const { harness, messages, stream, gaps } = world;
     harness.client.subscribe('more', () => {}).catch(() => {});
@@ -1206,6 +1206,7 @@ describe('After its stream has broken off, a client', () => {
     expect(next.request.body).toEqual({
       channels: [at('news', 7), { channel: 'more', position: { epoch: 'm', offset: 40 } }, { channel: 'new' }],
       from: 'c1',
+      awayMs: 250,
     });
     next.open();
     next.message({ channel: 'news', data: 'missed' }, 8);

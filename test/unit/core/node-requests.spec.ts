@@ -56,7 +56,7 @@ const timersOf = (set: jest.Spied<typeof setTimeout>, ms: number): NodeJS.Timeou
 const channelOf = (node: Node) => reservedChannel(`node/${node.hub.node}`) as Channel;
 
 function fakeTime(): void {
-  jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
+  jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] });
 }
 
 /** Passes fake time, in steps between which nodes do their work. */
@@ -500,9 +500,78 @@ describe('A request to a node that may be gone', () => {
     await all;
     // Eleven times each would be 16,500.
     expect(looks.mock.calls.length).toBeLessThan(4_000);
-    expect((a.requests['presence']['gone'] as Map<string, unknown>).size).toBe(1_000);
-    expect((a.requests['presence']['waits'] as Map<string, unknown>).size).toBe(0);
+    expect((a.requests['presence']['missing'] as Map<string, unknown>).size).toBe(1_000);
+    expect((a.requests['presence']['nextLooks'] as Map<string, unknown>).size).toBe(0);
   });
+});
+
+describe('A node that nobody hears', () => {
+  /** When it was given up for a client, after how many milliseconds. */
+  async function givenUpAfter(broker: MemoryBroker, node: Node, missing: string, awayMs: number): Promise<number> {
+    const begun = performance.now();
+    let ms: number | undefined;
+    void node.requests.isThereFor(missing, begun - awayMs).then((isThere) => {
+      ms = isThere ? -1 : performance.now() - begun;
+    });
+    while (ms === undefined) await pass(broker, 50);
+    // In steps of 50 ms.
+    return Math.round(ms / 50) * 50;
+  }
+
+  test.each([
+    ['has just left it', 0, 2_500],
+    ['left it a while ago', 1_000, 1_500],
+    ['left it long ago', 2_000, 1_250],
+  ])('is given up later for a client that %s', async (_when, awayMs, afterMs) => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    fakeTime();
+    expect(await givenUpAfter(broker, a, randomUUID(), awayMs)).toBe(afterMs);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  test('is given up at once for clients that left it long ago, if this node or another one misses it already', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    await using b = await Node.start(broker);
+    fakeTime();
+    const missing = randomUUID();
+    await givenUpAfter(broker, a, missing, Infinity);
+    await pass(broker, 10_000);
+    await using later = await Node.start(broker);
+    for (const node of [a, b, later]) {
+      // The others have to ask.
+      expect(await givenUpAfter(broker, node, missing, 10_000)).toBeLessThanOrEqual(node === a ? 0 : 150);
+      expect(await givenUpAfter(broker, node, missing, 0)).toBe(2_500);
+    }
+  });
+
+  test('is waited for anew if it was back meanwhile, or was not missed for a minute', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    fakeTime();
+    const missing = randomUUID();
+    await givenUpAfter(broker, a, missing, Infinity);
+    await pass(broker, 61_000);
+    expect(await givenUpAfter(broker, a, missing, Infinity)).toBe(1_250);
+    jest.spyOn(a.hub, 'hearers').mockResolvedValueOnce(1);
+    expect(await a.requests.isThereFor(missing, 0)).toBe(true);
+    await pass(broker, 100);
+    expect(await givenUpAfter(broker, a, missing, Infinity)).toBe(1_250);
+  });
+
+  test.each([[{ missingMs: '9000' }], [{ missingMs: -9_000 }], ['missingMs'], [9_000], [{ left: 'true' }]])(
+    'is waited for if another node answers %j about it',
+    async (report) => {
+      const broker = new MemoryBroker();
+      await using a = await Node.start(broker);
+      await using b = await Node.start(broker);
+      jest.spyOn(b.requests['presence'], 'reportOf').mockReturnValue(report as never);
+      fakeTime();
+      expect(await givenUpAfter(broker, a, randomUUID(), Infinity)).toBe(1_250);
+      expect(a.reporter.listenerFailures).toEqual([]);
+    },
+  );
 });
 
 /** Rejects only if nothing waits for time to pass. */

@@ -127,7 +127,7 @@ async function twoNodes(broker: MemoryBroker = new MemoryBroker(), options = {})
 const move = (position: Position, change: Partial<Position>): Position => ({ ...position, ...change });
 const byText = (one: unknown, other: unknown): number => (String(one) < String(other) ? -1 : 1);
 function fakeTime(): void {
-  jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
+  jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] });
 }
 
 /** Passes fake time, in steps between which nodes do their work. */
@@ -588,6 +588,47 @@ describe('A client that comes from another server', () => {
     expect(await soon(answersOf(back))).toEqual([['news', true]]);
     await b.post('news', 'live');
     expect(await soon(back.next(1))).toEqual(['live']);
+  });
+
+  test('gets nothing twice if it leaves a server that is cut off when this one has already been given up for others', async () => {
+    const broker = new MemoryBroker();
+    const [a, b] = [await GatewayNode.start(new PatientTransport(broker)), await GatewayNode.start(broker)];
+    const [first, second] = [await a.open('news'), await a.open('news')];
+    broker.cut(a.transport);
+    first.close();
+    fakeTime();
+    const gone = b.connect(first.wanted('news'));
+    expect(await soon(answersOf(gone))).toEqual([['news', false, 'node']]);
+    void a.post('news', 'read');
+    expect(await second.next(1)).toEqual(['read']);
+    second.close();
+    const back = b.connect(second.wanted('news'));
+    await pass(1_000);
+    broker.heal();
+    await soon(gone.next(1));
+    await b.post('news', 'live');
+    const told = await soon(back.next(3));
+    expect(told.filter((each) => !/messaging:ready|gap/.test(String(each)))).toEqual(['live']);
+  });
+
+  test('is let in sooner if its server is gone and it has read nothing for a while', async () => {
+    const { a, b } = await twoNodes();
+    const first = await a.open('news');
+    await a.hub.close();
+    fakeTime();
+    const [long, short] = [3_000, 1_000].map((awayMs) => b.connect(first.wanted('news'), { awayMs }));
+    await pass(1_200);
+    expect([long, short].map((each) => each!.pending)).toEqual([[], []]);
+    await pass(200);
+    expect([long, short].map((each) => each!.pending)).toEqual([['messaging:ready'], []]);
+    await pass(300);
+    expect(short!.pending).toEqual(['messaging:ready']);
+    // It is known by now.
+    const [later, silent] = [b.connect(first.wanted('news'), { awayMs: 3_000 }), b.connect(first.wanted('news'))];
+    await pass(100);
+    expect([later, silent].map((each) => each.pending)).toEqual([['messaging:ready'], []]);
+    await pass(2_500);
+    expect(await answersOf(silent)).toEqual([['news', false, 'node']]);
   });
 
   test('learns that the broker is away if its server cannot be asked', async () => {
