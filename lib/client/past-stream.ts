@@ -15,20 +15,25 @@ export interface PastOwner {
 
 /** The past for single listeners, as one event stream brings it between the messages for all. */
 export class PastStream {
-  readonly #owner: PastOwner;
+  readonly #wanted: PastOwner['wanted'];
+  readonly #positions: Positions;
+  readonly #replays: PastOwner['replays'];
+  readonly #receiver: LinkReceiver;
   readonly #asked = new Set<string>();
   /** What stands before the messages that are for one listener alone. */
   #page: ReplayEvent | undefined;
 
-  constructor(owner: PastOwner) {
-    this.#owner = owner;
+  constructor({ wanted, positions, replays, receiver }: PastOwner) {
+    this.#wanted = wanted;
+    this.#positions = positions;
+    this.#replays = replays;
+    this.#receiver = receiver;
   }
 
   /** What was not asked for yet. */
   requests(): ChannelRequest[] {
-    const { replays, wanted } = this.#owner;
-    return [...replays]
-      .filter(([listener, { channel }]) => !this.#asked.has(listener) && wanted.has(channel))
+    return [...this.#replays]
+      .filter(([listener, { channel }]) => !this.#asked.has(listener) && this.#wanted.has(channel))
       .map(([listener, { channel, start }]) => ({ channel, replay: start, listener }));
   }
 
@@ -43,40 +48,38 @@ export class PastStream {
 
   /** Takes the answer to a request. */
   settle(listener: string, channel: string, answers: readonly ReplayAnswer[]): void {
-    const { replays, positions, receiver } = this.#owner;
     const answer = answers.find((each) => each.listener === listener);
     if (answer && !answer.error) return;
-    replays.delete(listener);
-    if (answer) return receiver.replayed({ listener, error: answer.message ?? answer.error });
+    this.#replays.delete(listener);
+    if (answer) return this.#receiver.replayed({ listener, error: answer.message ?? answer.error });
     // A server of before knows of no past.
-    const position = positions.get(channel);
-    receiver.replayed({ listener, gap: { channel, reason: 'unknown', position } });
-    receiver.replayed({ listener, position, isDone: true });
+    const position = this.#positions.get(channel);
+    this.#receiver.replayed({ listener, gap: { channel, reason: 'unknown', position } });
+    this.#receiver.replayed({ listener, position, isDone: true });
   }
 
   /** Takes what stands before or after a page. */
   event(page: ReplayEvent): void {
     const { listener, channel, position, reason, done } = page;
-    const { replays, receiver } = this.#owner;
     this.#page = done === undefined ? page : undefined;
-    const past = replays.get(listener);
+    const past = this.#replays.get(listener);
     if (!past) return;
-    if (reason) receiver.replayed({ listener, gap: { channel, reason, position } });
+    if (reason) this.#receiver.replayed({ listener, gap: { channel, reason, position } });
     if (!isUpTo(position, past.start)) past.start = position;
     if (!done) return;
-    replays.delete(listener);
-    receiver.replayed({ listener, position, isDone: true });
+    this.#replays.delete(listener);
+    this.#receiver.replayed({ listener, position, isDone: true });
   }
 
   /** @returns whether a message is of a page */
   takes(frame: unknown, id: string | undefined): boolean {
     if (!this.#page || !id) return false;
     const { listener, position: before } = this.#page;
-    const past = this.#owner.replays.get(listener);
+    const past = this.#replays.get(listener);
     const position = { epoch: before.epoch, offset: +id };
     if (past && !isUpTo(position, past.start)) {
       past.start = position;
-      this.#owner.receiver.replayed({ listener, frame, position });
+      this.#receiver.replayed({ listener, frame, position });
     }
     return true;
   }

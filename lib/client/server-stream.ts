@@ -79,6 +79,11 @@ export class ServerStream {
   /** The channels that the server has subscribed to and was not told to leave. */
   readonly confirmed = new Set<string>();
   readonly #owner: StreamOwner;
+  readonly #wanted: StreamOwner['wanted'];
+  readonly #positions: StreamOwner['positions'];
+  readonly #receiver: StreamOwner['receiver'];
+  readonly #clock: Clock;
+  readonly #url: string;
   readonly #abort = new AbortController();
   readonly #retry: Retry;
   /** The channels that the server may be subscribed to, since it was asked. */
@@ -106,6 +111,11 @@ export class ServerStream {
 
   constructor(owner: StreamOwner) {
     this.#owner = owner;
+    this.#wanted = owner.wanted;
+    this.#positions = owner.positions;
+    this.#receiver = owner.receiver;
+    this.#clock = owner.clock;
+    this.#url = owner.url;
     this.#past = new PastStream(owner);
     this.#retry = new Retry(owner.clock, () => this.reconcile());
     this.#silence = new Stopwatch(owner.clock);
@@ -117,7 +127,7 @@ export class ServerStream {
 
   /** Whether it was worth opening. */
   get isSuccess(): boolean {
-    return this.#hasDelivered || this.#owner.clock.uptime() - this.#readyAt >= LASTING_MS;
+    return this.#hasDelivered || this.#clock.uptime() - this.#readyAt >= LASTING_MS;
   }
 
   /** Opens it with what is wanted now. */
@@ -125,28 +135,28 @@ export class ServerStream {
     if (this.#isOver) return;
     this.#watch();
     // The others follow as changes.
-    const { wanted, from, url, clock, heardAt } = this.#owner;
-    const asked = this.#ask(wanted, new Room());
+    const { from, heardAt } = this.#owner;
+    const asked = this.#ask(this.#wanted, new Room());
     try {
-      const returned = from && { from, awayMs: Math.floor(clock.uptime() - heardAt) };
+      const returned = from && { from, awayMs: Math.floor(this.#clock.uptime() - heardAt) };
       const { headers, body } = await this.#request('', { channels: asked, ...returned });
       const type = headers.get('content-type');
       if (!body || !hasMediaType(type, 'text/event-stream')) {
-        throw new ConnectionLostError(`The gateway at ${url} answered with ${type}, no event stream`);
+        throw new ConnectionLostError(`The gateway at ${this.#url} answered with ${type}, no event stream`);
       }
       const receiver = {
         event: (event: StreamEvent) => this.#isOver || this.#take(event, asked),
         retry: (ms: number) => (this.#retryMs = ms),
         heard: () => {
           this.#silence.restart();
-          this.#owner.heardAt = clock.uptime();
+          this.#owner.heardAt = this.#clock.uptime();
           this.#doubtBy = 0;
         },
       };
       await readEvents(body, receiver, this.#abort.signal);
       this.end({ error: new ConnectionLostError('The stream broke off') });
     } catch (cause) {
-      const error = failedBy(cause, url);
+      const error = failedBy(cause, this.#url);
       this.end({ error, reason: error instanceof ConfigurationError ? 'misconfigured' : undefined });
     }
   }
@@ -158,15 +168,14 @@ export class ServerStream {
    */
   reconcile(isProbe = false): void {
     if (this.#isOver || !this.isReady || this.#answerBy || this.#retry.isWaiting) return;
-    const { wanted } = this.#owner;
     // First what makes room on the server.
     const left = new Room();
     const unsubscribe = portionOf(
-      [...this.#held].filter((channel) => !wanted.has(channel)),
+      [...this.#held].filter((channel) => !this.#wanted.has(channel)),
       left,
     );
     const subscribe = this.#ask(
-      [...wanted].filter((channel) => !this.confirmed.has(channel)),
+      [...this.#wanted].filter((channel) => !this.confirmed.has(channel)),
       left,
     );
     if (isProbe || this.#mustRenew || subscribe.length + unsubscribe.length > 0)
@@ -186,23 +195,22 @@ export class ServerStream {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#abort.abort();
-    this.#owner.clock.clearTimeout(this.#watchTimer);
+    this.#clock.clearTimeout(this.#watchTimer);
     this.#retry.stop();
     this.#owner.ended(end);
   }
 
   #take({ event, data, id }: StreamEvent, asked: readonly ChannelRequest[]): void {
-    const { receiver, positions, wanted } = this.#owner;
     switch (event) {
       case undefined:
       case 'messaging:gap': {
         const told = readJson(data);
         if (this.#past.takes(told, id)) return undefined;
-        if (!advance(positions, told, id)) return undefined;
-        const position = positions.get(nameOf(told));
-        if (event) return receiver.gap(position ? { ...(told as object), position } : told);
+        if (!advance(this.#positions, told, id)) return undefined;
+        const position = this.#positions.get(nameOf(told));
+        if (event) return this.#receiver.gap(position ? { ...(told as object), position } : told);
         this.#hasDelivered = true;
-        return receiver.message(told, id, position);
+        return this.#receiver.message(told, id, position);
       }
       case 'messaging:replay':
         return this.#past.event(JSON.parse(data) as ReplayEvent);
@@ -213,7 +221,7 @@ export class ServerStream {
         for (const answer of (JSON.parse(data) as Partial<PositionEvent>).channels ?? []) {
           // The stream may have begun without any channel. Before it is ready, it sends positions of histories alone.
           this.#hasPositions ||= this.isReady;
-          if (wanted.has(answer.channel)) this.#goOn(answer, answer.recovered === false);
+          if (this.#wanted.has(answer.channel)) this.#goOn(answer, answer.recovered === false);
         }
         return undefined;
       case 'messaging:withdrawn':
@@ -246,21 +254,20 @@ export class ServerStream {
     if (this.#isOver) return;
     this.connection = connection;
     this.#hasPositions = (channels as readonly Answer[]).some((answer) => answer.position);
-    this.#readyAt = this.#owner.clock.uptime();
+    this.#readyAt = this.#clock.uptime();
     this.#limitMs = heartbeatMs > 0 ? heartbeatMs * SILENT_HEARTBEATS : Infinity;
     this.#watch();
-    this.#owner.receiver.status({ state: 'open' });
+    this.#receiver.status({ state: 'open' });
     this.reconcile();
   }
 
   async #change(subscribe: readonly ChannelRequest[], unsubscribe: readonly string[]): Promise<void> {
-    const { clock, receiver, positions, url } = this.#owner;
     for (const channel of unsubscribe) {
       this.confirmed.delete(channel);
       // A later subscription begins anew.
-      positions.delete(channel);
+      this.#positions.delete(channel);
     }
-    this.#answerBy = clock.uptime() + ANSWER_TIMEOUT_MS;
+    this.#answerBy = this.#clock.uptime() + ANSWER_TIMEOUT_MS;
     this.#watch();
     const renew = this.#mustRenew;
     try {
@@ -273,7 +280,7 @@ export class ServerStream {
       // If the server did not renew it, it sends `messaging:expiring` again.
       if (renew) this.#mustRenew = false;
       for (const channel of unsubscribe) this.#held.delete(channel);
-      if (this.#hasFailed) receiver.status({ state: 'open' });
+      if (this.#hasFailed) this.#receiver.status({ state: 'open' });
       this.#hasFailed = false;
       this.#retry.reset();
       this.reconcile();
@@ -282,16 +289,15 @@ export class ServerStream {
       this.#answerBy = 0;
       this.#hasFailed = true;
       this.#past.failed(subscribe);
-      const error = failedBy(cause, url);
-      receiver.status({ state: 'open', error, retryAt: this.#retry.wait(error) });
+      const error = failedBy(cause, this.#url);
+      this.#receiver.status({ state: 'open', error, retryAt: this.#retry.wait(error) });
     }
   }
 
   /** As many requests for channels as there is room for, which the server may be subscribed to from now on. */
   #ask(channels: Iterable<string>, left: Room): ChannelRequest[] {
-    const { isPlain, positions } = this.#owner;
     const requests = Array.from(channels, (channel): ChannelRequest => {
-      const position = isPlain ? undefined : positions.get(channel);
+      const position = this.#owner.isPlain ? undefined : this.#positions.get(channel);
       return position ? { channel, position } : { channel };
     });
     // Behind all channels: it can be had only of one that the stream has.
@@ -303,7 +309,6 @@ export class ServerStream {
 
   /** Takes the answers to what was asked for: all of them, or it throws. */
   #settle(asked: readonly ChannelRequest[], { channels, replays = [] }: Answers): void {
-    const { wanted, positions, receiver } = this.#owner;
     const answered = new Map(channels.map((answer) => [answer.channel, answer]));
     for (const { channel, listener } of asked) {
       const answer = answered.get(channel);
@@ -318,37 +323,34 @@ export class ServerStream {
       } else {
         this.confirmed.add(channel);
         // It was left meanwhile.
-        if (!wanted.has(channel)) continue;
+        if (!this.#wanted.has(channel)) continue;
         // After a change the stream says so.
-        if (!this.#hasPositions) this.#goOn(answer, positions.has(channel) && !answer.recovered);
+        if (!this.#hasPositions) this.#goOn(answer, this.#positions.has(channel) && !answer.recovered);
         else {
-          if (!positions.has(channel)) positions.set(channel, undefined);
-          receiver.answer({ channel });
+          if (!this.#positions.has(channel)) this.#positions.set(channel, undefined);
+          this.#receiver.answer({ channel });
         }
       }
     }
   }
 
   #refused(answer: ChannelAnswer): void {
-    const { wanted, positions, receiver } = this.#owner;
-    wanted.delete(answer.channel);
-    positions.delete(answer.channel);
-    receiver.answer(answer);
+    this.#wanted.delete(answer.channel);
+    this.#positions.delete(answer.channel);
+    this.#receiver.answer(answer);
   }
 
   /** Goes on with a channel from where the server says. */
   #goOn({ channel, position, reason }: Answer, isLost: boolean): void {
-    const { positions, receiver } = this.#owner;
-    positions.set(channel, position);
-    receiver.answer({ channel });
-    if (isLost) receiver.gap({ channel, reason: reason ?? 'unknown', position });
+    this.#positions.set(channel, position);
+    this.#receiver.answer({ channel });
+    if (isLost) this.#receiver.gap({ channel, reason: reason ?? 'unknown', position });
   }
 
   async #request(path: string, body: Parameters<Post>[1]): Promise<Response> {
-    const { post, url, clock } = this.#owner;
-    const response = await post(path, body, this.#abort.signal);
+    const response = await this.#owner.post(path, body, this.#abort.signal);
     if (response.status === 200 && !this.#isOver) return response;
-    const failure = await failureOf(response, url, clock);
+    const failure = await failureOf(response, this.#url, this.#clock);
     if (!path) this.end(failure);
     // It has ended, or belongs to another user. A change that fails for another reason is no fault of the stream.
     else if (response.status === 404)
@@ -358,21 +360,20 @@ export class ServerStream {
 
   /** Has the server write to the stream, and sees to it that it ends unless something comes soon. */
   #probe(): void {
-    this.#doubtBy = this.#owner.clock.uptime() + PROBE_MS;
+    this.#doubtBy = this.#clock.uptime() + PROBE_MS;
     this.reconcile(true);
     this.#watch();
   }
 
   /** Sees to it that it ends if nothing comes. One timer, whatever comes: it looks at the time when it goes off. */
   #watch(): void {
-    const { clock } = this.#owner;
-    clock.clearTimeout(this.#watchTimer);
-    const now = clock.uptime();
+    this.#clock.clearTimeout(this.#watchTimer);
+    const now = this.#clock.uptime();
     const answerMs = this.#answerBy ? this.#answerBy - now : Infinity;
     const silentMs = this.#doubtBy ? this.#doubtBy - now : this.#limitMs - this.#silence.elapsedMs;
     const leftMs = Math.min(silentMs, answerMs);
     if (leftMs > 0) {
-      if (leftMs < Infinity) this.#watchTimer = clock.setTimeout(() => this.#watch(), leftMs);
+      if (leftMs < Infinity) this.#watchTimer = this.#clock.setTimeout(() => this.#watch(), leftMs);
     } else if (answerMs > 0 && (!this.#doubtBy || leftMs < -LATE_MS)) {
       // A page that was busy or asleep has not read yet what has come meanwhile.
       this.#probe();

@@ -1,4 +1,4 @@
-import { matchTemplate, quote } from '../protocol/channel-name.js';
+import { paramsOf, quote } from '../protocol/channel-name.js';
 import { ConfigurationError, InvalidMessageError } from '../protocol/errors.js';
 import type { ChannelAnswer, MessageFrame } from '../protocol/gateway.js';
 import { isInstance } from '../protocol/message-class.js';
@@ -53,9 +53,10 @@ export class Subscriptions implements LinkReceiver {
     this.link.want(channel);
     const { past } = registration;
     if (past === undefined) return;
-    registration.listener = `${++this.#made}-${Math.random().toString(36).slice(2)}`;
-    this.#listeners.set(registration.listener, registration);
-    this.link.replay(registration.listener, { channel, start: past });
+    const listener = `${++this.#made}-${Math.random()}`;
+    registration.listener = listener;
+    this.#listeners.set(listener, registration);
+    this.link.replay(listener, { channel, start: past });
   }
 
   /**
@@ -177,7 +178,7 @@ export class Subscriptions implements LinkReceiver {
         this.#owner.report(new InvalidMessageError(`it is ${type ?? 'plain'}, no ${typeName(expected)}`), { channel });
         continue;
       }
-      const params = (segments && matchTemplate(segments, channel.split('/'))) ?? {};
+      const params = segments ? paramsOf(segments, channel.split('/')) : {};
       const context: ClientMessageContext = { channel, params, type, postedAt: at, ...place };
       isolate(
         () => registration.receiver.message(message as never, context),

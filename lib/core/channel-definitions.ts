@@ -1,4 +1,4 @@
-import { isTemplate, matchTemplate, quote } from '../protocol/channel-name.js';
+import { isOfTemplate, isTemplate, paramsOf, quote } from '../protocol/channel-name.js';
 import type { ChannelDefinition, HistoryOptions } from '../protocol/channel-definition.js';
 import {
   declaredChannelNames,
@@ -78,8 +78,8 @@ export class ChannelDefinitions {
     const segments = name.split('/');
     const source = sourceOfChannel(segments);
     if (source === undefined) return this.deciding.mostLiteral(name);
-    const params = matchTemplate(source.template.split('/'), segments);
-    return params === undefined ? [] : [{ name: source.template, params }];
+    const template = source.template.split('/');
+    return isOfTemplate(template, segments) ? [{ name: source.template, params: paramsOf(template, segments) }] : [];
   }
 
   /**

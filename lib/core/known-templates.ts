@@ -1,4 +1,4 @@
-import { isTemplate, matchTemplate } from '../protocol/channel-name.js';
+import { isTemplate, paramsOf } from '../protocol/channel-name.js';
 import { declaredChannelNames } from '../protocol/declared-channels.js';
 import { Templates } from './templates.js';
 
@@ -24,7 +24,7 @@ export class KnownTemplates {
     const segments = name.split('/');
     return this.templates.mostLiteral(name).map((template) => ({
       name: template.name,
-      params: matchTemplate(template.name.split('/'), segments)!,
+      params: paramsOf(template.name.split('/'), segments),
     }));
   }
 }

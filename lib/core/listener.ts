@@ -1,4 +1,4 @@
-import { describe, matchTemplate } from '../protocol/channel-name.js';
+import { describe, isOfTemplate } from '../protocol/channel-name.js';
 import type { MessageParams } from '../protocol/channel.js';
 import type { ChannelDefinition } from '../protocol/channel-definition.js';
 import { MessagingError } from '../protocol/errors.js';
@@ -135,9 +135,7 @@ export class Listener implements Heard, MessageSubscription, Registration {
   hears({ channel, template, origin }: Delivery): boolean {
     // The broker hands over a message once for each subscription.
     if (origin === 'global') return this.channel === (template ?? channel);
-    return (
-      channel === this.channel || (this.isTemplate && matchTemplate(this.segments!, channel.split('/')) !== undefined)
-    );
+    return channel === this.channel || (this.isTemplate && isOfTemplate(this.segments!, channel.split('/')));
   }
 
   /** See {@link Registry.interest}. */

@@ -1,5 +1,5 @@
 import type { MessageParams } from '../protocol/channel.js';
-import { matchTemplate } from '../protocol/channel-name.js';
+import { paramsOf } from '../protocol/channel-name.js';
 import type { Position } from '../protocol/position.js';
 import type { Delivery } from './delivery.js';
 
@@ -29,7 +29,7 @@ export class MessageContext<Params = MessageParams> {
   /** The parameters of the channel, by the template that the listener was registered with; otherwise empty. */
   get params(): Params {
     const { segments } = this.#hearer;
-    return ((segments && matchTemplate(segments, this.channel.split('/'))) ?? {}) as Params;
+    return (segments ? paramsOf(segments, this.channel.split('/')) : {}) as Params;
   }
 
   /** The wire name of the message's class; `undefined` for plain values. */

@@ -1,4 +1,4 @@
-import { matchTemplate } from '../protocol/channel-name.js';
+import { isOfTemplate } from '../protocol/channel-name.js';
 import type { Position } from '../protocol/position.js';
 import type { HeardChannels } from './heard-channels.js';
 import type { HistoryChanges, HistoryMoment, HistoryStore, HistoryTime } from './history-store.js';
@@ -184,7 +184,7 @@ function timeOf({ moment, atMs }: { moment: HistoryMoment; atMs: number }, ms: n
 /** The channels of a template that are not known yet. */
 function unknownOf({ template, heard }: Outage, channels: readonly string[]): string[] {
   const segments = template.split('/');
-  const changed = channels.filter((channel) => matchTemplate(segments, channel.split('/')) !== undefined);
+  const changed = channels.filter((channel) => isOfTemplate(segments, channel.split('/')));
   return [...new Set([...changed, ...heard.held])].filter(
     (channel) => heard.byName.get(channel)?.position === undefined,
   );

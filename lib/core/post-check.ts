@@ -7,7 +7,8 @@ import { MessagePath } from '../protocol/codec/message-path.js';
 import { shownOf } from '../protocol/codec/shown.js';
 import { InvalidMessageError, MessagingError, UnserializableError } from '../protocol/errors.js';
 import { ignoreRejection } from '../protocol/promises.js';
-import { classInfo, classOf, declaredClasses, declaredNames, declarations } from '../protocol/serializable.js';
+import { declaredClasses, declaredNames } from '../protocol/declared-classes.js';
+import { classInfo, classOf, declarations } from '../protocol/serializable.js';
 import { isErrorOf } from '../protocol/thrown.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 

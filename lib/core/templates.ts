@@ -1,4 +1,4 @@
-import { matchTemplate } from '../protocol/channel-name.js';
+import { isOfTemplate } from '../protocol/channel-name.js';
 
 /** A value with the name of its template. */
 interface Named {
@@ -119,5 +119,5 @@ function mostLiteralBelow<T extends Named>(place: Place<T>, segments: readonly s
 }
 
 function isOf({ name }: Named, segments: readonly string[]): boolean {
-  return matchTemplate(name.split('/'), segments) !== undefined;
+  return isOfTemplate(name.split('/'), segments);
 }

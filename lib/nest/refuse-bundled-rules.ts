@@ -1,7 +1,8 @@
 import { readFileSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { ConfigurationError } from '../protocol/errors.js';
-import { declaredClasses, declaredNames, placeOf } from '../protocol/serializable.js';
+import { declaredClasses, declaredNames } from '../protocol/declared-classes.js';
+import { placeOf } from '../protocol/serializable.js';
 import { BUNDLER_REMEDY } from './class-transformer-loader.js';
 import { fileOfPlace } from './file-of-place.js';
 

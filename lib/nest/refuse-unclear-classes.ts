@@ -1,5 +1,6 @@
 import { ConfigurationError } from '../protocol/errors.js';
-import { declaredClasses, declaredNames, describePlace } from '../protocol/serializable.js';
+import { declaredClasses, declaredNames } from '../protocol/declared-classes.js';
+import { describePlace } from '../protocol/serializable.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 import type { LoggingReporter } from './logging-reporter.js';
 

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { quote } from '../protocol/channel-name.js';
 import type { Class } from '../protocol/message.js';
-import { classInfo, declaredClasses, declaredNames, isMinified, placeOf, typeName } from '../protocol/serializable.js';
+import { declaredClasses, declaredNames } from '../protocol/declared-classes.js';
+import { classInfo, isMinified, placeOf, typeName } from '../protocol/serializable.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 import { fileOfPlace } from './file-of-place.js';
 import type { LoggingReporter } from './logging-reporter.js';

@@ -125,30 +125,32 @@ function isReserved(name: string): boolean {
 }
 
 /**
- * Compares a name with a template, segment by segment, in time linear in the name's length. The library's own
- * channels are of no template but its own, which name them by their first segment.
- *
- * @returns the parameters, or `undefined` if the name is not of this template
+ * Whether a name is of a template. Compares them segment by segment, in time linear in the name's length. The library's own channels are of
+ * no template but its own, which name them by their first segment.
  */
-export function matchTemplate(
-  template: readonly string[],
-  name: readonly string[],
-): Record<string, string> | undefined {
-  if (template.length !== name.length) return undefined;
+export function isOfTemplate(template: readonly string[], name: readonly string[]): boolean {
+  if (template.length !== name.length) return false;
   const isOwn = isReserved(template[0]!);
-  // Without a prototype: a parameter may be called `constructor`.
-  const params: Record<string, string> = Object.create(null) as Record<string, string>;
   for (let index = 0; index < template.length; index++) {
     const expected = template[index]!;
     const actual = name[index]!;
     if (expected.startsWith(':')) {
-      if (actual === '' || (index === 0 && isReserved(actual))) return undefined;
-      const value = isOwn ? decodeParameter(actual) : actual;
-      if (value === undefined) return undefined;
-      params[expected.slice(1)] = value;
+      if (actual === '' || (index === 0 && isReserved(actual))) return false;
+      if (isOwn && decodeParameter(actual) === undefined) return false;
     } else if (expected !== actual) {
-      return undefined;
+      return false;
     }
+  }
+  return true;
+}
+
+/** The parameters of a name that is of a template. */
+export function paramsOf(template: readonly string[], name: readonly string[]): Record<string, string> {
+  const isOwn = isReserved(template[0]!);
+  // Without a prototype: a parameter may be called `constructor`.
+  const params: Record<string, string> = Object.create(null) as Record<string, string>;
+  for (const [index, segment] of template.entries()) {
+    if (segment.startsWith(':')) params[segment.slice(1)] = isOwn ? decodeURIComponent(name[index]!) : name[index]!;
   }
   return params;
 }

@@ -1,6 +1,7 @@
+import { latestDeclared } from './declared-classes.js';
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
-import { declaredClasses, typeName } from './serializable.js';
+import { typeName } from './serializable.js';
 
 /** The classes that the messages of a program may be instances of, or hold instances of, by their wire names. */
 export class KnownTypes {
@@ -37,15 +38,6 @@ export class KnownTypes {
    *   registered nor sent one of them
    */
   resolve(name: string): Class | undefined {
-    const known = this.classes.get(name);
-    if (known) return known;
-    const declared = declaredClasses(name, 'data');
-    const latest = declared.at(-1);
-    if (declared.some((type) => type !== latest && !this.#replaces(type, latest!))) {
-      throw new ConfigurationError(
-        `${declared.length} message classes are called "${name}"; rename one with @Serializable({ name }), or pass the right one as "types"`,
-      );
-    }
-    return latest;
+    return this.classes.get(name) ?? latestDeclared(name, this.#replaces);
   }
 }

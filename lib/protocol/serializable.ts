@@ -1,5 +1,6 @@
 import { describe } from './channel-name.js';
 import { checkOptions, type OptionCheck } from './check-options.js';
+import { rememberClass } from './declared-classes.js';
 import { ConfigurationError } from './errors.js';
 import type { Class } from './message.js';
 import { nameOf } from './text-of.js';
@@ -169,7 +170,8 @@ function declare(
     keyOf: (instance) => readKey(name, instance, given.key!),
   };
   Object.defineProperty(target, INFO, { value: info });
-  remember(name, target);
+  declarations.version++;
+  rememberClass(name, info.kind, target as unknown as Class);
 }
 
 function readKey(type: string, instance: object, property: string): string {
@@ -192,39 +194,11 @@ export function checkKey(type: string, key: unknown): string {
   return String(key);
 }
 
-// The other half of the decorator's metadata: from a name to the classes that bear it. Held weakly, so that a class
-// that nobody uses any more, from a test or a module that was loaded anew, leaves no trace.
-const DECLARED = Symbol.for('nestjs-messaging:declared');
-
-let byName: Map<string, WeakRef<Class>[]> | undefined;
-
-function declaredByName(): Map<string, WeakRef<Class>[]> {
-  const holder = globalThis as { [DECLARED]?: Map<string, WeakRef<Class>[]> };
-  return (byName ??= holder[DECLARED] ??= new Map<string, WeakRef<Class>[]>());
-}
-
 /**
  * Its version rises with each class, and each definition of a channel, that becomes known to this process. An object, since
  * each post looks at it.
  */
 export const declarations = { version: 1 };
-
-function remember(name: string, target: Function): void {
-  declarations.version++;
-  const living = (declaredByName().get(name) ?? []).filter((reference) => reference.deref() !== undefined);
-  declaredByName().set(name, [...living, new WeakRef(target as unknown as Class)]);
-}
-
-/** Every class of this kind that a decorator in this process gave this name, whichever application it belongs to. */
-export function declaredClasses(name: string, kind: ClassInfo['kind']): Class[] {
-  const classes = (declaredByName().get(name) ?? []).flatMap((reference) => reference.deref() ?? []);
-  return classes.filter((target) => classInfo(target)?.kind === kind);
-}
-
-/** The names that `@Serializable` classes of this process have. */
-export function declaredNames(): string[] {
-  return [...declaredByName().keys()];
-}
 
 /** The place of a class's decorator, `file:line:column`; the file includes the query that it was loaded with. */
 export function placeOf(target: Class): string | undefined {

@@ -48,7 +48,7 @@ export function sourceRef(type: string | Class, key: string | number): SourceRef
  */
 export function toSourceRef(source: object): SourceRef {
   if (source instanceof SourceRef) return source;
-  const { name, keyOf } = keyedInfo(classOfSource(source));
+  const { name, keyOf } = keyedInfo(source);
   return new SourceRef(name, keyOf(source));
 }
 
@@ -88,10 +88,9 @@ export function nameOfSource(source: object, type: Class): { readonly name: stri
 
 /** The key is read each time: it may change, as that of an instance which is saved later does. A class has none. */
 function readSource(source: object, type: Class): { readonly type: string; readonly key?: string } {
-  if (typeof type !== 'function') {
-    throw new ConfigurationError(`After a source, pass the class of its messages, not ${describe(type)}`);
-  }
-  return typeof source === 'function' ? { type: keyedInfo(source).name } : toSourceRef(source);
+  const ref = typeof source === 'function' ? { type: keyedInfo(source).name } : toSourceRef(source);
+  if (typeof type === 'function') return ref;
+  throw new ConfigurationError(`After a source, pass the class of its messages, not ${describe(type)}`);
 }
 
 function pathOf(sourceType: string, type: Class, key = ':key'): string {
@@ -142,23 +141,15 @@ export function sourceOfChannel(
   return { type, template: `${from}/${type}/:key/${messageType}` };
 }
 
-function classOfSource(source: object): Function {
+/** The declaration of a source's class, or of such a class itself. */
+function keyedInfo(source: object): ClassInfo {
   const problem = fromOtherCopy(source);
   if (problem !== undefined) throw new ConfigurationError(problem);
-  const target = typeof source === 'object' && source !== null ? classOf(source) : undefined;
-  if (target === undefined) {
-    throw new ConfigurationError(
-      `A source is an instance of a class with @MessageSource({ key }) or @Serializable({ key }), not ${describe(source)}`,
-    );
-  }
-  return target;
-}
-
-function keyedInfo(target: Function): ClassInfo {
-  const info = classInfo(target);
+  const target = typeof source === 'object' && source !== null ? classOf(source) : source;
+  const info = typeof target === 'function' ? classInfo(target) : undefined;
   if (info?.key === undefined) {
     throw new ConfigurationError(
-      `${target.name} cannot be a source: give it @MessageSource({ key }) or @Serializable({ key })`,
+      `${describe(source)} cannot be a source: its class needs @MessageSource({ key }) or @Serializable({ key })`,
     );
   }
   return info;

@@ -9,7 +9,7 @@ import {
   type ChannelTemplate,
   type ListenableChannel,
 } from '../protocol/channel.js';
-import { checkChannelName, describe, isTemplate, matchTemplate, RESERVED_PREFIX } from '../protocol/channel-name.js';
+import { checkChannelName, describe, isTemplate, isOfTemplate, RESERVED_PREFIX } from '../protocol/channel-name.js';
 import { ConfigurationError, MessagingError } from '../protocol/errors.js';
 import { isOfSource } from '../protocol/source.js';
 import { awaitedOrNot } from './received-messages.js';
@@ -192,5 +192,5 @@ function fitting(channel: AnyListenableChannel): (name: string) => boolean {
   const wanted = isChannel(channel) ? channel.name : channel;
   if (!isTemplate(wanted)) return (name) => name === wanted;
   const segments = wanted.split('/');
-  return (name) => matchTemplate(segments, name.split('/')) !== undefined;
+  return (name) => isOfTemplate(segments, name.split('/'));
 }

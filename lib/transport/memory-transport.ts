@@ -2,7 +2,7 @@ import { ReplaySubject, type Observable } from 'rxjs';
 import { Deferred } from '../core/deferred.js';
 import type { HistoryStore } from '../core/history-store.js';
 import type { Transport, TransportEvents, TransportReceiver, TransportStatus } from '../core/transport.js';
-import { describe, isTemplate, matchTemplate } from '../protocol/channel-name.js';
+import { describe, isTemplate, isOfTemplate } from '../protocol/channel-name.js';
 import { ConfigurationError, TransportUnavailableError } from '../protocol/errors.js';
 import type { Position } from '../protocol/position.js';
 import { MemoryBroker, type MemoryNode } from './memory-broker.js';
@@ -124,7 +124,7 @@ export class MemoryTransport implements Transport, MemoryNode {
     // Changes that a receiver makes meanwhile do not affect this payload.
     for (const [name, { segments, isRegistered }] of [...this.interests]) {
       if (!isRegistered) continue;
-      const isMatch = segments ? matchTemplate(segments, channel.split('/')) !== undefined : name === channel;
+      const isMatch = segments ? isOfTemplate(segments, channel.split('/')) : name === channel;
       if (isMatch) this.receiver?.(payload, name, channel, position);
     }
   }

@@ -5,7 +5,7 @@ import {
   describe,
   isChannelName,
   isTemplate,
-  matchTemplate,
+  isOfTemplate,
 } from '../protocol/channel-name.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { GROUPS, groupOf, tagOf } from './redis-groups.js';
@@ -241,7 +241,7 @@ export class RedisNames {
 }
 
 function matches(name: string, segments: readonly string[]): boolean {
-  return matchTemplate(segments, name.split('/')) !== undefined && isChannelName(name);
+  return isOfTemplate(segments, name.split('/')) && isChannelName(name);
 }
 
 function mayBePlain(name: string): boolean {

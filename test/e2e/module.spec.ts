@@ -42,7 +42,7 @@ import {
 } from 'nestjs-messaging';
 import { ADAPTER_NAMES, createApp, startApp } from '../support/apps.js';
 import { MemoryBroker, MemoryTransport } from 'nestjs-messaging/testing';
-import { declaredClasses } from '../../lib/protocol/serializable.js';
+import { declaredClasses } from '../../lib/protocol/declared-classes.js';
 import { Queue } from '../support/queue.js';
 
 const Ticks = defineChannel<number>('ticks');
@@ -507,7 +507,9 @@ describe('MessagingService', () => {
 
     expect(seen).toEqual(['lobby: hello', 'all: hello in lobby', 'lobby: left', 'all: boo in cellar', 'chat: welcome']);
     expect(() => messaging.sendMessage(new Room(''), new Said('x'))).toThrow('A Room needs a key to be a source');
-    expect(() => messaging.sendMessage({}, new Said('x'))).toThrow('A source is an instance of a class');
+    expect(() => messaging.sendMessage({}, new Said('x'))).toThrow(
+      'an object cannot be a source: its class needs @MessageSource({ key })',
+    );
     expect(() => messaging.sendMessage(new Room('x'), { text: 'x' })).toThrow('sendMessage sends instances of a class');
   });
 });

@@ -6,7 +6,7 @@ import type { KnownTypes } from '../known-types.js';
 import { isErrorTag } from './builtin-type.js';
 import { isPolluting, pollution } from './check-json.js';
 import { MAX_NUMERIC_KEYS, MAX_REGEXP_CHARACTERS } from './codec-limits.js';
-import { decodeError, define } from './decode-error.js';
+import { define, fillError, makeError } from './decode-error.js';
 import { decodePrimitive, decodeValue, isPrimitiveTag } from './decode-value.js';
 import type { MessageInstances } from './message-instances.js';
 import { MessagePath } from './message-path.js';
@@ -170,10 +170,10 @@ export class Decoder {
 
   #error(data: unknown, note: ReadNote, prototype?: object): Error {
     if (!isRecord(data)) return this.#refuse(data, 'Error');
-    const { error, fill } = decodeError(note.tag, prototype);
+    const error = makeError(note.tag, prototype);
     this.#register(note, error);
     this.#properties(data, note);
-    fill(data);
+    fillError(error, data);
     return error;
   }
 

@@ -240,7 +240,11 @@ describe('A message that arrives on a channel of a class', () => {
     ['with the type of another class', written('{"id":1}', 'guard-other'), 'not an instance of Other'],
     ['without an object', written('"ada"'), 'not a string'],
     ['with an unknown type', written('{"id":1}', 'guard-t'), '"guard-t" is not known here'],
-    ['from a stock client, with no object', '{"pattern":"guard/updates","data":"ada"}', 'it is called a guard-update'],
+    [
+      'from a stock client, with no object',
+      '{"pattern":"guard/updates","data":"ada"}',
+      'a string is no "guard-update"',
+    ],
   ])('%s is rejected and reported, and the next message arrives', async (_what, payload, problem) => {
     const { heard, publish, reporter, hub } = await receiving(Updates);
     await publish(payload);

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { ListenerList } from '../../../lib/core/listener-list.js';
 import { Templates } from '../../../lib/core/templates.js';
-import { matchTemplate } from '../../../lib/protocol/channel-name.js';
+import { isOfTemplate } from '../../../lib/protocol/channel-name.js';
 
 const list = (name: string): ListenerList => new ListenerList(name, () => {});
 const rankOf = (template: string): string =>
@@ -34,7 +34,7 @@ describe('The templates that are listened to', () => {
           templates.remove(gone);
           lists.delete(gone.name);
         }
-        const expected = [...lists.values()].filter((each) => matchTemplate(each.name.split('/'), channel.split('/')));
+        const expected = [...lists.values()].filter((each) => isOfTemplate(each.name.split('/'), channel.split('/')));
         expect(templates.match(channel).toSorted(byName)).toEqual(expected.toSorted(byName));
         // Of those, the ones that come first: a literal segment before a parameter.
         const [best] = expected.map(({ name: each }) => rankOf(each)).toSorted();
