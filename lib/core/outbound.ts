@@ -75,7 +75,7 @@ export class Outbound {
   private publish(channel: AnyPostableChannel, delivery: Delivery): Promise<boolean> {
     const payload = this.payloadOf(delivery);
     const interop = typeof channel === 'string' ? undefined : channel.definition.options.interop;
-    return this.transport!.publish(delivery.channel, payload, { interop });
+    return this.transport!.publish(delivery.channel, payload, { interop, isLine: true });
   }
 
   private payloadOf({ channel: name, encoded, postedAt, forms }: Delivery): string {

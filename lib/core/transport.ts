@@ -139,6 +139,11 @@ export interface Transport {
 export interface PublishOptions {
   /** Whether parts that are not of this library hear it too. `undefined`: as the transport is set. */
   readonly interop?: boolean | undefined;
+  /**
+   * Whether it is known to have no line break: envelopes have none.
+   * @internal
+   */
+  readonly isLine?: boolean | undefined;
 }
 
 /** How one name or template is heard. */

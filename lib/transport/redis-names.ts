@@ -73,6 +73,7 @@ export class RedisNames {
   private readonly before: string;
   private readonly beforeKeys: string;
   private readonly histories = new Map<string, HistoryKeys>();
+  private last: { readonly channel: string | undefined; readonly key: string } = { channel: undefined, key: '' };
 
   /**
    * @param prefix - comes before every name
@@ -95,7 +96,12 @@ export class RedisNames {
 
   /** The Redis channel that the servers of this application publish on and hear. */
   toPublish(channel: string): string {
-    return this.isSharded ? this.inGroup(groupOf(channel), 'c', channel) : this.before + channel;
+    // Most posts are to the channel of the one before, and a key that is made anew has to be put together before it can be compared.
+    if (channel !== this.last.channel) {
+      const key = this.isSharded ? this.inGroup(groupOf(channel), 'c', channel) : this.before + channel;
+      this.last = { channel, key };
+    }
+    return this.last.key;
   }
 
   /** The Redis channels of a post if channels are sharded. */

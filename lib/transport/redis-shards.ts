@@ -125,9 +125,9 @@ export class RedisShards {
     void this.refresh();
   }
 
-  /** See {@link Transport.publish}. */
-  publish(channel: string, payload: string): Promise<boolean> {
-    return this.groups[groupOf(channel)]!.publisher.publish(channel, payload);
+  /** See `RedisPublisher.publish`. */
+  publish(channel: string, payload: string, isAlone: boolean): Promise<boolean> {
+    return this.groups[groupOf(channel)]!.publisher.publish(channel, payload, isAlone);
   }
 
   /** See {@link Transport.subscribe}. */

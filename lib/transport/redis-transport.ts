@@ -14,6 +14,7 @@ import { ConfigurationError, TransportUnavailableError } from '../protocol/error
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
 import { OutboundGate } from './outbound-gate.js';
 import { plainMark, toPlainPacket } from './plain-packet.js';
+import { LINE_BREAK } from './payload-batch.js';
 import { PayloadReader } from './payload-reader.js';
 import { connectMember, createConnections, type OwnedConnection, type RedisConstructor } from './redis-connections.js';
 import { subscribersOf } from './redis-hearers.js';
@@ -155,8 +156,9 @@ export class RedisTransport implements Transport {
   }
 
   publish(channel: string, payload: string, options?: PublishOptions): Promise<boolean> {
-    if (this.shards !== undefined) return this.shards.publish(channel, payload);
-    const accepted = this.publisher.publish(this.names.toPublish(channel), payload);
+    const isAlone = options?.isLine !== true && payload.includes(LINE_BREAK);
+    if (this.shards !== undefined) return this.shards.publish(channel, payload, isAlone);
+    const accepted = this.publisher.publish(this.names.toPublish(channel), payload, isAlone);
     if (!this.names.isPlain(channel, options?.interop)) return accepted;
     const packet = toPlainPacket(payload, this.mark);
     // Stock parts do not know batches.

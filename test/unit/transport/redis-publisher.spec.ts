@@ -8,7 +8,7 @@ import {
   splitPayloads,
 } from '../../../lib/transport/payload-batch.js';
 import type { PublisherListener } from '../../../lib/transport/post-problem.js';
-import { RedisPublisher, type PublishLink } from '../../../lib/transport/redis-publisher.js';
+import { MAX_PENDING_BYTES, RedisPublisher, type PublishLink } from '../../../lib/transport/redis-publisher.js';
 
 afterEach(() => void jest.useRealTimers());
 
@@ -152,7 +152,7 @@ describe('Posts', () => {
     void publisher.publish('news', '1');
     void publisher.publish('news', 'for others', true);
     void publisher.publish('news', '2');
-    void publisher.publish('news', 'two\nlines');
+    void publisher.publish('news', 'two\nlines', true);
     void publisher.publish('news', '3');
     await Promise.resolve();
     expect(link.published.map(([, payload]) => payload)).toEqual(['1', 'for others', '2', 'two\nlines', '3']);
@@ -192,6 +192,23 @@ describe('Posts', () => {
     for (let count = 0; count < 100; count++) void publisher.publish('news', payload);
     expect(link.published).toHaveLength(1);
     expect(payloadsOf(link.published[0]![1])).toHaveLength(66);
+    publisher.close();
+  });
+
+  test('wait up to a number of bytes, whatever their characters', async () => {
+    const publisher = new RedisPublisher(100, UNHEARD);
+    void publisher.publish('news', '€'.repeat(MAX_PENDING_BYTES / 3));
+    await Promise.resolve();
+    expect(await publisher.publish('news', 'more')).toBe(false);
+    publisher.close();
+  });
+
+  test('leave at once if they are long together, in bytes as soon as one batch has shown how long the characters are', () => {
+    const { link, publisher } = start();
+    for (let count = 0; count < 1_000; count++) void publisher.publish('news', '€'.repeat(100));
+    const [first, second] = link.published.map(([, text]) => Buffer.byteLength(text));
+    expect(first).toBeGreaterThan(3 * 64 * 1024);
+    expect(second).toBeLessThan(66 * 1024);
     publisher.close();
   });
 
