@@ -1,4 +1,4 @@
-import { checkChannelName } from '../protocol/channel-name.js';
+import { checkName } from '../protocol/channel-name.js';
 import type { Channel, ChannelTemplate } from '../protocol/channel.js';
 import { COPY, fromOtherCopy } from '../protocol/copy.js';
 import { ConfigurationError } from '../protocol/errors.js';
@@ -24,7 +24,7 @@ export interface Target {
  */
 export function targetOf(channel: unknown, rest: unknown[]): Target {
   if (typeof channel === 'string') {
-    return { name: channel, segments: checkChannelName(channel) === 'template' ? channel.split('/') : undefined };
+    return { name: channel, segments: checkName(channel) === 'template' ? channel.split('/') : undefined };
   }
   const problem = fromOtherCopy(channel);
   if (problem) throw new ConfigurationError(problem);

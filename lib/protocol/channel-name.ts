@@ -22,13 +22,18 @@ export function checkChannelName(name: unknown): 'name' | 'template' {
   if (typeof name !== 'string') {
     throw new InvalidChannelError(`A channel is a string or the result of defineChannel(), not ${describe(name)}`);
   }
+  return checkName(name);
+}
+
+/** Like {@link checkChannelName} for what is known to be a text. */
+export function checkName(name: string): 'name' | 'template' {
   if (isReserved(name)) {
     refuse(name, `: names that begin with "${RESERVED_PREFIX}" are reserved`);
   }
   return checkSyntax(name);
 }
 
-/** Like {@link checkChannelName} for a name whose reserved prefix the library itself has put there. */
+/** Like {@link checkName} for a name whose reserved prefix the library itself has put there. */
 export function checkSyntax(name: string): 'name' | 'template' {
   if (name === '') refuse(name, ': a name must not be empty');
   if (name.length > MAX_CHANNEL_NAME_LENGTH) {

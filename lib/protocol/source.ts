@@ -79,9 +79,8 @@ export function messagesFrom<T>(
 export function nameOfSource(source: object, type: Class): { readonly name: string; readonly template: string } {
   const { type: sourceType, key } = readSource(source, type);
   const template = RESERVED_PREFIX + pathOf(sourceType, type);
-  checkSyntax(template);
-  if (key === undefined) return { name: template, template };
-  const name = RESERVED_PREFIX + pathOf(sourceType, type, encodeParameter(template, 'key', key));
+  const parameter = key === undefined ? key : encodeParameter(template, 'key', key);
+  const name = RESERVED_PREFIX + pathOf(sourceType, type, parameter);
   checkSyntax(name);
   return { name, template };
 }

@@ -76,7 +76,7 @@ export class Decoder {
   }
 
   #reference(id: number): unknown {
-    if (!this.#restored.has(id)) this.#fail(`it refers to ${id}, which did not come before it`);
+    if (!this.#restored.has(id)) this.#fail(`there is no ${id} before it`);
     return this.#restored.get(id);
   }
 

@@ -104,7 +104,7 @@ describe('Codec.decode refuses', () => {
     ['{"type":"a/b:*","key":"x"}', '"source"', undefined, 'an object is no "source"'],
     ['{}', '"Function"', undefined, 'an object is no "Function"'],
     ['{}', '"constructor"', undefined, 'an object is no "constructor"'],
-    ['{"a":1}', '{"a":7}', undefined, 'message.a: it refers to 7, which did not come before it'],
+    ['{"a":1}', '{"a":7}', undefined, 'message.a: there is no 7 before it'],
     ['{"a":[],"b":[]}', '{"a":["",{},1],"b":["",{},1]}', undefined, 'message.b: 1 is there twice'],
     ['{"a":1}', '{"b":"Date"}', undefined, 'it has no property "b"'],
     ['{"a":1}', '{"toString":"Date"}', undefined, 'it has no property "toString"'],
