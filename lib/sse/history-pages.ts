@@ -29,8 +29,10 @@ export class HistoryPages {
     const { pages, channel } = this;
     const key = typeof start === 'number' ? String(start) : placeId(start);
     const known = pages.get(key);
-    if (known !== undefined) return known;
-    const page = this.hub.readHistory(channel, start, PAGE);
+    const ask = (): Promise<DeliveriesRead> => this.hub.readHistory(channel, start, PAGE);
+    // Where that reader claims to be, further than the history, another one may be rightly a moment later.
+    if (known !== undefined) return known.then((found) => (found.gap === 'future' ? ask() : found));
+    const page = ask();
     const [oldest] = pages.keys();
     if (oldest !== undefined && pages.size >= MAX_PAGES) pages.delete(oldest);
     pages.set(key, page);

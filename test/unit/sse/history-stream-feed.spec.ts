@@ -76,6 +76,22 @@ describe('Pages of a history', () => {
   });
 });
 
+describe('A page of a history', () => {
+  test('is no page for others if its reader claims to be further than the history', async () => {
+    const { hub, post } = setup();
+    post(1);
+    const { epoch } = await hub.positionOf(Orders.name);
+    const pages = new HistoryPages(hub, Orders.name);
+    const [claimed, other] = [pages.read({ epoch, offset: 2 }), pages.read({ epoch, offset: 2 })];
+    expect((await claimed).gap).toBe('future');
+    // Another server has posted it, and this one has not heard it yet.
+    post(2);
+    for (const page of [other, pages.read({ epoch, offset: 2 })]) {
+      expect(await page).toMatchObject({ gap: undefined, deliveries: [], next: { epoch, offset: 2 } });
+    }
+  });
+});
+
 describe('A feed of a channel with history', () => {
   test('asks once for its position for all early readers, and sends it to each; later readers get it at once', async () => {
     const { open, post, asked } = setup();
