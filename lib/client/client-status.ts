@@ -15,7 +15,7 @@ export interface ClientStatus {
   readonly reason?: CloseReason | ReturnReason | undefined;
   /**
    * The last failure: why it is `waiting` or `closed`. While it is `open`: why the last change of the subscriptions
-   * has not reached the server yet. Its `cause` is the error of `fetch` or `headers`.
+   * has failed; it is tried again at `retryAt`. Its `cause` is the error of `fetch` or `headers`.
    */
   readonly error?: MessagingError | undefined;
   /** When the client tries next, in milliseconds since 1970. */
