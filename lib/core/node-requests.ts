@@ -77,19 +77,20 @@ export class NodeRequests {
 
   /**
    * @param body - plain JSON values
-   * @param isRepeated - whether it is asked again each half second until it answers: only a question that changes nothing there
+   * @param leftAt - for a question that changes nothing there: it is asked again each half second until it answers, or is gone for a client
+   *   that left it then; see {@link NodePresence.isThereFor}
    * @returns the answer of the other node, unchecked
-   * @throws NodeSilentError (rejects) if no answer comes in time, or that node failed to answer
+   * @throws NodeSilentError (rejects) if no answer comes in time, or that node is gone or failed to answer
    * @throws TransportUnavailableError (rejects) if the broker does not take the question
    * @throws LimitExceededError (rejects) if the question or the answer is longer than `limits.maxMessageBytes`
    */
-  async ask(node: string, body: unknown, timeoutMs: number, isRepeated = false): Promise<unknown> {
+  async ask(node: string, body: unknown, timeoutMs: number, leftAt?: number): Promise<unknown> {
     if (!isNodeId(node)) throw silent(`${describe(node)} is no server's id`);
     if (this.presence.hasLeft(node)) throw silent(`node ${node} has left`);
     const packet = { kind: 'question', id: randomUUID(), from: this.hub.node, body } as const;
     try {
       const failure = `node ${node} did not answer`;
-      const answer = await this.request(this.channelOf(node), packet, timeoutMs, failure, node, isRepeated);
+      const answer = await this.request(this.channelOf(node), packet, timeoutMs, failure, node, leftAt);
       this.noteKnown(node);
       return answer;
     } catch (error) {
@@ -142,9 +143,11 @@ export class NodeRequests {
    *
    * @throws as {@link ask}, and NodeSilentError (rejects) if that node hears no requests for a while
    */
-  async askIfThere(node: string, body: unknown, timeoutMs: number, isRepeated = false): Promise<unknown> {
-    if (isNodeId(node) && !(await this.presence.isThere(node))) throw silent(`node ${node} is not there`);
-    return this.ask(node, body, timeoutMs, isRepeated);
+  async askIfThere(node: string, body: unknown, timeoutMs: number, leftAt?: number): Promise<unknown> {
+    const isThere = (): Promise<boolean> =>
+      leftAt === undefined ? this.presence.isThere(node) : this.presence.isThereFor(node, leftAt);
+    if (isNodeId(node) && !(await isThere())) throw silent(`node ${node} is not there`);
+    return this.ask(node, body, timeoutMs, leftAt);
   }
 
   /** See {@link NodePresence.isThereFor}. Never rejects. */
@@ -224,7 +227,7 @@ export class NodeRequests {
     timeoutMs: number,
     failure: string,
     node?: string,
-    isRepeated = false,
+    leftAt?: number,
   ): Promise<unknown> {
     const { id } = packet;
     return new Promise((resolve, reject) => {
@@ -232,8 +235,11 @@ export class NodeRequests {
       // One turn later: if this process was busy all the time, the answer may have arrived unread.
       const timer = setTimeout(() => setImmediate(tooLate), timeoutMs);
       // The first one shows whether it can be sent.
-      const again = (): void => void this.send(channel, packet).catch(() => {});
-      const timers = isRepeated ? [timer, setInterval(again, REPEAT_MS)] : [timer];
+      const again = (): void => {
+        void this.send(channel, packet).catch(() => {});
+        void this.failIfGone(id, node!, leftAt!);
+      };
+      const timers = leftAt === undefined ? [timer] : [timer, setInterval(again, REPEAT_MS)];
       this.pending.set(id, { node, resolve, reject, timers });
       this.send(channel, packet).then(
         (isAccepted) => {
@@ -242,6 +248,10 @@ export class NodeRequests {
         (error: unknown) => this.fail(id, error),
       );
     });
+  }
+
+  private async failIfGone(id: string, node: string, leftAt: number): Promise<void> {
+    if (!(await this.presence.isThereFor(node, leftAt))) this.fail(id, silent(`node ${node} is gone`));
   }
 
   private async passBarrier(): Promise<boolean> {

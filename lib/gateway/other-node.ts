@@ -40,9 +40,10 @@ export type FromOtherNode =
 export interface WayToNode {
   /**
    * @param sending - called before each try, when this node hears everything
+   * @param leftAt - when the last of the clients left that node, or later; by `performance.now()`
    * @throws (rejects) with errors that {@link reasonOf} accepts
    */
-  ask(question: RecoveryQuestion, sending: () => void): Promise<RecoveryAnswer>;
+  ask(question: RecoveryQuestion, sending: () => void, leftAt: number): Promise<RecoveryAnswer>;
   /** The gap reason for clients if a question, or reading its answer, fails with this error. Never rejects. */
   reasonOf(error: unknown): Promise<GapReason>;
 }
@@ -64,6 +65,7 @@ interface Waiting {
   readonly entering: Entering;
   /** Its connection on that node. */
   readonly from: string | undefined;
+  readonly leftAt: number;
   /** Whether it must ask for itself, because the answer to others was of no use to it. */
   readonly isOwn: boolean;
   readonly resolve: (result: FromOtherNode) => void;
@@ -98,11 +100,21 @@ export class OtherNode {
     private readonly maxAsked: number,
   ) {}
 
-  /** Never rejects. @param from - the client's connection on that node */
-  recover(entering: Entering, from: string | undefined, isOwn = false): Promise<FromOtherNode> {
+  /**
+   * Never rejects.
+   *
+   * @param from - the client's connection on that node
+   * @param leftAt - when the client left that node, or later; by `performance.now()`
+   */
+  recover(
+    entering: Entering,
+    from: string | undefined,
+    leftAt = performance.now(),
+    isOwn = false,
+  ): Promise<FromOtherNode> {
     return new Promise((resolve) => {
       if (this.waiting.length === 0) this.askSoon();
-      this.waiting.push({ entering, from, isOwn, resolve });
+      this.waiting.push({ entering, from, leftAt, isOwn, resolve });
     });
   }
 
@@ -133,7 +145,8 @@ export class OtherNode {
     this.pending++;
     const needed = this.neededReads(waiting);
     const asked = new Map<string, number>();
-    const inquiry = new Inquiry((question) => this.askNoting(question, [...needed.keys()], asked), {
+    const leftAt = Math.max(...waiting.map((each) => each.leftAt));
+    const inquiry = new Inquiry((question) => this.askNoting(question, [...needed.keys()], asked, leftAt), {
       from: [...new Map(waiting.flatMap(({ from, entering }) => (from === undefined ? [] : [[from, entering.owner]])))],
       reads: [...needed].map(([feed, { after }]) => [feed.name, after] as const),
       claims: waiting.map(({ entering }) => claimOf(entering)),
@@ -170,7 +183,9 @@ export class OtherNode {
       const log = await source.result;
       if (log !== undefined && entering.claim!.offset <= log.end) return { log, except: new Set(verdict) };
       // An answer for others is of no use if their claims were not valid, or if this client has read on there meanwhile.
-      return source.inquiry === inquiry ? { reason: 'epoch' } : await this.recover(entering, undefined, true);
+      return source.inquiry === inquiry
+        ? { reason: 'epoch' }
+        : await this.recover(entering, undefined, undefined, true);
     } catch (error) {
       return { reason: await this.reasonOf(error as Error) };
     }
@@ -228,9 +243,10 @@ export class OtherNode {
     question: RecoveryQuestion,
     feeds: readonly ChannelFeed[],
     asked: Map<string, number>,
+    leftAt: number,
   ): Promise<RecoveryAnswer> {
     let sent: readonly number[] = [];
-    const answer = await this.ask(question, () => (sent = feeds.map(({ log }) => log.lastOffset)));
+    const answer = await this.ask(question, () => (sent = feeds.map(({ log }) => log.lastOffset)), leftAt);
     const answered = new Set(question.reads.slice(0, answer.reads.length).map(([name]) => name));
     for (const [index, { name }] of feeds.entries()) {
       if (answered.has(name) && !asked.has(name)) asked.set(name, sent[index]!);
@@ -239,11 +255,15 @@ export class OtherNode {
   }
 
   /** Waits for its turn; if the node does not answer, all run at once, so that nobody queues for a lost node. */
-  private async ask(question: RecoveryQuestion, sending: () => void = () => {}): Promise<RecoveryAnswer> {
+  private async ask(
+    question: RecoveryQuestion,
+    sending: () => void = () => {},
+    leftAt = performance.now(),
+  ): Promise<RecoveryAnswer> {
     if (this.asking < this.maxAsked) this.asking++;
     else await new Promise<void>((resolve) => this.queue.push(resolve));
     try {
-      return await this.way.ask(question, sending);
+      return await this.way.ask(question, sending, leftAt);
     } catch (error) {
       this.asking += this.queue.length;
       for (const go of this.queue.splice(0)) go();

@@ -64,7 +64,7 @@ export class Recovery {
       entering.map((each) => {
         const node = each.claim?.node;
         const isAsked = node === undefined || node === this.hub.node || asked.has(node);
-        return isAsked ? this.find(each, from, asked.get(node!)) : this.giveUp(each);
+        return isAsked ? this.find(each, from, leftAt, asked.get(node!)) : this.giveUp(each);
       }),
     );
   }
@@ -73,6 +73,7 @@ export class Recovery {
   private async find(
     entering: Entering,
     from: string | undefined,
+    leftAt: number,
     whyGone: Promise<GapReason | undefined> | undefined,
   ): Promise<Enter> {
     const { claim } = entering;
@@ -83,7 +84,7 @@ export class Recovery {
     if (!this.hub.hasTransport) return () => enterAnew(entering, 'node');
     const reason = await whyGone;
     if (reason !== undefined) return this.enterAnewLater(entering, reason);
-    const answer = await this.otherNode(node).recover(entering, from);
+    const answer = await this.otherNode(node).recover(entering, from, leftAt);
     if ('reason' in answer) return this.enterAnewLater(entering, answer.reason);
     return () => enterFrom(answer.log, answer.except, entering, this.replays);
   }
@@ -114,7 +115,8 @@ export class Recovery {
     if (other === undefined) {
       const idle = (): void => void this.others.delete(id);
       const way = {
-        ask: (question: RecoveryQuestion, sending: () => void) => this.ask(id, question, sending),
+        ask: (question: RecoveryQuestion, sending: () => void, leftAt: number) =>
+          this.ask(id, question, sending, leftAt),
         reasonOf: (error: unknown) => this.reasonOf(error as Error, id),
       };
       other = new OtherNode(this.hub.node, way, idle, this.maxAsked);
@@ -124,7 +126,12 @@ export class Recovery {
   }
 
   /** Asks again if the broker fails and soon works again: that node has everything, and its posts may arrive only now. */
-  private async ask(node: string, question: RecoveryQuestion, sending: () => void): Promise<RecoveryAnswer> {
+  private async ask(
+    node: string,
+    question: RecoveryQuestion,
+    sending: () => void,
+    leftAt: number,
+  ): Promise<RecoveryAnswer> {
     const body = { recover: writeRecoveryQuestion(question) };
     const until = performance.now() + BROKER_BACK_MS;
     for (;;) {
@@ -133,7 +140,7 @@ export class Recovery {
         // then.
         if (await this.isReady(until - performance.now())) sending();
         await whenSettled(this.hub);
-        const answer = readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS, true), question);
+        const answer = readRecoveryAnswer(await this.nodes.askIfThere(node, body, ANSWER_MS, leftAt), question);
         // The answer may have arrived before messages that the other node has already heard or read.
         await whenCaughtUp(this.hub, question, WHOLE_MS);
         return answer;

@@ -58,7 +58,9 @@ export function explain(scene: Scene, { kind, target }: Fault, fromMs: number, u
       if (isBack && !isAway(scene, client, fromMs)) continue;
     } else if (
       part === 'node' &&
-      ![...before.slice(-1), ...before.filter(({ atMs }) => atMs > fromMs - 10_000)].some(({ slot }) => isHit(slot))
+      ![...needed(reader, before, fromMs), ...before.filter(({ atMs }) => atMs > fromMs - 10_000)].some(({ slot }) =>
+        isHit(slot),
+      )
     ) {
       continue;
     }

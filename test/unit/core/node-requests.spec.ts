@@ -475,12 +475,12 @@ describe('A request to a node that may be gone', () => {
     for (const { hub } of [a, b]) {
       // Accepted by the broker, but one of the nodes was not subscribed.
       jest.spyOn(hub, 'post').mockResolvedValueOnce(true);
-      const answer = a.requests.askIfThere(b.hub.node, 'lost', 6_000, true);
+      const answer = a.requests.askIfThere(b.hub.node, 'lost', 6_000, performance.now());
       await pass(broker, 1_100);
       expect(await answer).toBe('lost');
     }
     expect(b.asked.pending).toEqual(['lost', 'lost', 'lost']);
-    const answer = a.requests.askIfThere(b.hub.node, 'slow', 6_000, true);
+    const answer = a.requests.askIfThere(b.hub.node, 'slow', 6_000, performance.now());
     await pass(broker, 3_500);
     expect(b.asked.pending).toEqual(['lost', 'lost', 'lost', 'slow']);
     slow.resolve();
@@ -558,6 +558,27 @@ describe('A node that nobody hears', () => {
     expect(await a.requests.isThereFor(missing, 0)).toBe(true);
     await pass(broker, 100);
     expect(await givenUpAfter(broker, a, missing, Infinity)).toBe(1_250);
+  });
+
+  test('is given up also if it goes while it is asked', async () => {
+    const broker = new MemoryBroker();
+    await using a = await Node.start(broker);
+    const b = await Node.start(broker, () => new Promise(() => {}));
+    fakeTime();
+    const begun = performance.now();
+    const asked = [0, 10_000].map((awayMs) =>
+      a.requests.askIfThere(b.hub.node, 'x', 6_000, begun - awayMs).catch((error: Error) => error.message),
+    );
+    await b.asked.take(2);
+    await b[Symbol.asyncDispose]();
+    const failures: string[] = [];
+    asked.forEach((each) => void each.then((failure) => failures.push(failure as string)));
+    await pass(broker, 1_900);
+    expect(failures).toEqual([expect.stringContaining('is gone')]);
+    await pass(broker, 700);
+    expect(failures).toHaveLength(2);
+    expect(a.pending).toBe(0);
+    expect(jest.getTimerCount()).toBe(0);
   });
 
   test.each([[{ missingMs: '9000' }], [{ missingMs: -9_000 }], ['missingMs'], [9_000], [{ left: 'true' }]])(

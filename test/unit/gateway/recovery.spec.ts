@@ -631,6 +631,20 @@ describe('A client that comes from another server', () => {
     expect(await answersOf(silent)).toEqual([['news', false, 'node']]);
   });
 
+  test('is let in soon if its server goes while it is asked', async () => {
+    const { a, b } = await twoNodes();
+    const first = await a.open('news');
+    const asked = jest.spyOn(a.gateway['answers'], 'answer').mockReturnValue(new Promise(() => {}));
+    fakeTime();
+    const back = b.connect(first.wanted('news'), { awayMs: 10_000 });
+    await pass(100);
+    expect(asked).toHaveBeenCalledTimes(1);
+    await a.hub.close();
+    await pass(1_900);
+    expect(back.pending).toEqual(['messaging:ready']);
+    expect(await answersOf(back)).toEqual([['news', false, 'node']]);
+  });
+
   test('learns that the broker is away if its server cannot be asked', async () => {
     const { broker, a, b } = await twoNodes();
     const first = await a.open('news');
