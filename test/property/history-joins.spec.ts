@@ -152,6 +152,7 @@ async function run(random: Random, canCut: boolean): Promise<number> {
   const post = () => void one(nodes).hub.post(Kept, `${++posts}`);
   const endOf = () => broker.histories.position(name).offset;
   const readers: Joiner[] = [];
+  const unjudged: Joiner[] = [];
   const begin = () => {
     const { epoch, offset } = broker.histories.position(name);
     const starts: Start[] = [undefined, 1 + random(20), 5];
@@ -181,6 +182,11 @@ async function run(random: Random, canCut: boolean): Promise<number> {
     },
     begin,
     () => one([...readers, undefined])?.leave(),
+    // It claims a position that others will have rightly.
+    () => {
+      const { epoch, offset } = broker.histories.position(name);
+      if (random(3) === 0) unjudged.push(new OfServer(one(nodes), { epoch, offset: offset + 1 + random(3) }, endOf));
+    },
     () => random(10) === 0 && readers.forEach((reader) => reader.leave()),
     // A server that begins while others post, as one does that replaces another.
     () => void (starting.length < 5 && starting.push(startNode())),
