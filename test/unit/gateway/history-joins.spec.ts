@@ -24,6 +24,19 @@ async function readUntil(reader: StreamReader, last: string): Promise<string[]> 
   }
 }
 
+/** A node with four messages, and the position of a client that claims to have read five. */
+async function startAndClaim() {
+  const node = await GatewayNode.start(new MemoryBroker(), { maxBufferedBytes: 2_000 });
+  const post = async (count: number) => {
+    for (; count > 0; count--) await node.hub.post(Orders, 'x'.repeat(900));
+  };
+  await post(4);
+  const { epoch } = await node.hub.positionOf(name);
+  const claimed = { channel: name, position: { epoch: `h.${epoch}`, offset: 5 } };
+  // Its messages take more than the node keeps in memory.
+  return { node, post, claimed };
+}
+
 describe('A client that joins a channel with history', () => {
   // The place among the promises decides what runs between "the position is known" and "it is used".
   test.each(Array.from({ length: 8 }, (_, ticks) => ticks))(
@@ -47,7 +60,7 @@ describe('A client that joins a channel with history', () => {
       await b.hub.post(Orders, 2);
       deliver.mockRestore();
       known.resolve();
-      for (let tick = 0; tick < ticks; tick++) await null;
+      for (let tick = 0; tick < ticks; tick++) await Promise.resolve();
       for (const message of held) transport.deliver(...message);
       const before = await readUntil(reader, 'messaging:ready');
       await b.hub.post(Orders, 3);
@@ -57,20 +70,8 @@ describe('A client that joins a channel with history', () => {
   );
 
   describe('after another one that claimed the same position, before the history had come that far,', () => {
-    const start = async () => {
-      const node = await GatewayNode.start(new MemoryBroker(), { maxBufferedBytes: 2_000 });
-      const post = async (count: number) => {
-        for (; count > 0; count--) await node.hub.post(Orders, 'x'.repeat(900));
-      };
-      await post(4);
-      const { epoch } = await node.hub.positionOf(name);
-      const claimed = { channel: name, position: { epoch: `h.${epoch}`, offset: 5 } };
-      // Its messages take more than the node keeps in memory.
-      return { node, post, claimed };
-    };
-
     test('gets what it has missed, without a gap', async () => {
-      const { node, post, claimed } = await start();
+      const { node, post, claimed } = await startAndClaim();
       const other = node.connect([claimed]);
       await readUntil(other, '4');
       await post(5);
@@ -78,12 +79,12 @@ describe('A client that joins a channel with history', () => {
     });
 
     test('shares no read with it', async () => {
-      const { node, post, claimed } = await start();
+      const { node, post, claimed } = await startAndClaim();
       await node.open(name);
-      const { readHistory } = node.hub;
+      const readHistory = node.hub.readHistory.bind(node.hub);
       const [read, late] = [new Deferred(), new Deferred()];
       jest.spyOn(node.hub, 'readHistory').mockImplementationOnce(async (...asked) => {
-        const found = await readHistory.apply(node.hub, asked);
+        const found = await readHistory(...asked);
         read.resolve();
         await late.promise;
         return found;
