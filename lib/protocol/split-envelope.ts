@@ -1,4 +1,3 @@
-import type { Envelope } from './envelope.js';
 import { sharedText } from './own-text.js';
 
 /** Of the id of a node, in characters; those that nodes give themselves have 36. */
@@ -33,7 +32,7 @@ let last: Head | undefined;
  *
  * @returns `undefined` for any other text, even if it is an envelope
  */
-export function splitEnvelope(payload: string): Envelope | undefined {
+export function splitEnvelope(payload: string): SplitEnvelope | undefined {
   if (!payload.endsWith('}')) return undefined;
   try {
     return (last && splitLike(last, payload)) ?? split(payload);
@@ -47,7 +46,7 @@ export function splitEnvelope(payload: string): Envelope | undefined {
 function splitLike(
   { start, serialEnd, rest, dataStart, node, postedAt, type, meta }: Head,
   payload: string,
-): Envelope | undefined {
+): SplitEnvelope | undefined {
   // Not startsWith(), which V8 does character by character unless it knows the text when it compiles.
   if (payload.slice(0, start.length) !== start || payload.slice(serialEnd, dataStart) !== rest) return undefined;
   const serial = readDigits(payload, start.length, serialEnd);
@@ -56,7 +55,7 @@ function splitLike(
   return { data: JSON.parse(text), text, type, meta: parseMeta(meta), node, postedAt, serial };
 }
 
-function split(payload: string): Envelope | undefined {
+function split(payload: string): SplitEnvelope | undefined {
   HEAD.lastIndex = 0;
   const head = HEAD.exec(payload);
   if (head === null) return undefined;
