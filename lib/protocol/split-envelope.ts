@@ -9,6 +9,17 @@ export const MAX_TYPE_LENGTH = 255;
 const HEAD =
   /^(\{"metadata":\{"v":1,"node":"([^"\\]*)","at":(\d{1,15}),"n":)(\d{1,15})(?:,"type":"([^"\\]*)")?(?:,"meta":(.*?))?\},"pattern":"[^"\\]*","data":/y;
 
+/** An envelope that this version has written. See `Envelope`. */
+export interface SplitEnvelope {
+  readonly data: unknown;
+  readonly text: string;
+  readonly type: string | undefined;
+  readonly meta: unknown;
+  readonly node: string;
+  readonly postedAt: number;
+  readonly serial: number;
+}
+
 /** How an envelope begins. Those of one batch begin alike, apart from the serial and, now and then, the time. */
 interface Head {
   /** Up to the serial. Like `rest` and `meta`, it keeps the batch in memory that it was read from, but there is one such head. */
