@@ -4,7 +4,7 @@ import { firstValueFrom } from 'rxjs';
 import { Channel, reservedChannel } from '../protocol/channel.js';
 import { describe } from '../protocol/channel-name.js';
 import { LimitExceededError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
-import { isHeard, whenHeard } from './heard.js';
+import { whenHeard } from './heard.js';
 import type { Hub } from './hub.js';
 import { inTime } from './in-time.js';
 import type { Listener } from './listener.js';
@@ -16,6 +16,8 @@ import { NodePresence } from './node-presence.js';
 const MAX_KNOWN = 1_000;
 /** How long to wait for answers if nobody knows how many will come. */
 const UNCOUNTED_MS = 1_500;
+/** How long the broker, which has answered before, may take to count once more who hears a name. */
+const COUNT_MS = 250;
 /** How often a question is sent again. It or its answer is lost if one of the two nodes has just lost its connection to the broker. */
 const REPEAT_MS = 500;
 
@@ -107,18 +109,23 @@ export class NodeRequests {
   /**
    * Whether there is any other node. Never rejects. Call it when this node leaves: from then on, this node is not counted.
    *
-   * @param timeoutMs - how long they may take to answer; after that, the broker's count decides
+   * @param timeoutMs - how long they, and the broker, may take to answer; after that, the broker's count decides
    */
   async hasOthers(timeoutMs: number): Promise<boolean> {
+    const until = performance.now() + timeoutMs;
     const packet = { kind: 'call', id: randomUUID(), from: this.hub.node } as const;
     this.byEverybody?.unsubscribe();
-    if ((await isHeard(this.hub, this.everybody.name)) === false) return false;
+    const count = (ms: number) => inTime(this.hub.hearers(this.everybody.name), ms, () => 'late' as const);
+    const first = await count(timeoutMs);
+    // A broker that has not answered by now passes on no question either.
+    if (first === 0 || first === 'late') return false;
     try {
-      await this.request(this.everybody, packet, timeoutMs, 'no other node answered');
+      await this.request(this.everybody, packet, Math.max(1, until - performance.now()), 'no other node answered');
       return true;
     } catch {
-      // They may be busy with the clients of this node.
-      return (await isHeard(this.hub, this.everybody.name)) ?? false;
+      // They may be busy with the clients of this node. The first count may contain this node.
+      const second = await count(COUNT_MS);
+      return second === 'late' ? (first ?? 0) > 1 : (second ?? 0) > 0;
     }
   }
 

@@ -87,6 +87,8 @@ export class Gateway {
   /** The connections of all nodes. */
   readonly directory: ConnectionDirectory;
   private leaving: Leaving | undefined = undefined;
+  /** When this node must be gone, by `performance.now()`. */
+  private leavesAt = Infinity;
   private hasToldOfOthers = false;
 
   constructor(
@@ -145,6 +147,7 @@ export class Gateway {
   leave(): number | undefined {
     const { leaveMs, recoveryMs } = this.settings;
     if (this.leaving !== undefined) return backWithin(leaveMs);
+    this.leavesAt = performance.now() + leaveMs;
     if (!this.hub.hasTransport || leaveMs === 0 || recoveryMs === 0) return undefined;
     const open = [...this.connections.values()].filter(({ needsNode }) => needsNode);
     const away = [...this.lost.recent, ...open.map(({ returnsAs }) => returnsAs)];
@@ -156,8 +159,8 @@ export class Gateway {
 
   /** Resolves when nobody needs this node any more, and the others know; does not wait for clients unless {@link leave} was called. */
   async whenLeft(): Promise<void> {
-    await this.leaving?.whenOver();
-    await tellLeft(this.hub, this.nodes);
+    const hasOthers = await this.leaving?.whenOver();
+    await tellLeft(this.hub, this.nodes, hasOthers === false ? 0 : this.leavesAt - performance.now());
   }
 
   /** Notes a future connection. It is known until its session closes, whether it opens or not. */

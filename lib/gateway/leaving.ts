@@ -9,6 +9,8 @@ import type { Returned } from './recovery-wire.js';
 const SLACK_MS = 3_000;
 /** How long the broker may take to pass on that the node has left. */
 const TELL_MS = 1_000;
+/** The same if the node's time is over: a broker that answers needs no more. */
+const TELL_LATE_MS = 250;
 
 /**
  * The time by which the clients of a leaving node must be back elsewhere, in milliseconds from when they were sent away.
@@ -24,7 +26,7 @@ export class Leaving {
   private readonly away: Map<string, string>;
   private readonly leavesAt: number;
   private isAsked = false;
-  private over: Promise<void> | undefined = undefined;
+  private over: Promise<boolean> | undefined = undefined;
   private wake: () => void = () => {};
 
   /**
@@ -57,18 +59,25 @@ export class Leaving {
     if (this.away.size === 0) this.wake();
   }
 
-  /** Resolves when all clients are back and served, or the time is over; at once if there is no other node. */
-  whenOver(): Promise<void> {
+  /**
+   * Resolves when all clients are back and served, or the time is over; at once if there is no other node.
+   *
+   * @returns whether there may be another node
+   */
+  whenOver(): Promise<boolean> {
     return (this.over ??= this.waitUntilOver());
   }
 
-  private async waitUntilOver(): Promise<void> {
+  private async waitUntilOver(): Promise<boolean> {
+    // A broker that does not answer may need longer than this node stays.
+    const hasOthers = await inTime(this.hasOthers, Math.max(0, this.leavesAt - performance.now()), () => false);
     // A busy node may have asked a question without answering the call.
-    if (!(await this.hasOthers) && !this.isAsked) return;
+    if (!hasOthers && !this.isAsked) return false;
     for (let restMs = this.restMs; restMs > 0; restMs = this.restMs) {
       const woken = new Promise<void>((resolve) => (this.wake = resolve));
       await inTime(woken, restMs, () => undefined);
     }
+    return true;
   }
 
   private get restMs(): number {
@@ -77,13 +86,17 @@ export class Leaving {
   }
 }
 
-/** Tells the other nodes that this one has left, if the broker takes it in time; otherwise they wait for it for a while. Never rejects. */
-export async function tellLeft(hub: Hub, nodes: NodeRequests): Promise<void> {
+/**
+ * Tells the other nodes that this one has left, if the broker takes it in time; otherwise they wait for it for a while. Never rejects.
+ *
+ * @param restMs - for how long this node may still stay; if that is over, the broker gets a moment all the same
+ */
+export async function tellLeft(hub: Hub, nodes: NodeRequests, restMs: number): Promise<void> {
   const tell = async (): Promise<void> => {
     // From then on, nobody waits for posts that clients have read here.
     await whenSettled(hub);
     await nodes.leave();
   };
   const told = tell().catch(() => {});
-  await inTime(told, TELL_MS, () => undefined);
+  await inTime(told, Math.min(Math.max(restMs, TELL_LATE_MS), TELL_MS), () => undefined);
 }

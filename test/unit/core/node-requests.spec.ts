@@ -414,6 +414,24 @@ describe('Whether there are other nodes', () => {
     expect(await a.requests.hasOthers(1)).toBe(true);
   });
 
+  test.each([
+    ['that does not answer', []],
+    ['that answers no more, and may have counted this one', [1]],
+  ])('is denied in time by a broker %s', async (_what, counts) => {
+    await using a = await Node.start(new MemoryBroker());
+    const hearers = jest.spyOn(a.hub, 'hearers').mockReturnValue(new Deferred<number>().promise);
+    for (const count of counts) hearers.mockResolvedValueOnce(count);
+    expect(await a.requests.hasOthers(1)).toBe(false);
+    expect(a.pending).toBe(0);
+  });
+
+  test('is known from a broker that answers no more, if it has counted another before', async () => {
+    await using a = await Node.start(new MemoryBroker());
+    const hearers = jest.spyOn(a.hub, 'hearers').mockReturnValue(new Deferred<number>().promise);
+    hearers.mockResolvedValueOnce(2);
+    expect(await a.requests.hasOthers(1)).toBe(true);
+  });
+
   test('is denied at once if the broker is away', async () => {
     const broker = new MemoryBroker();
     await using a = await Node.start(broker);
