@@ -47,6 +47,8 @@ export type AppendOutcome =
   | {
       /** Which outcome it is. */
       readonly kind: 'unknown';
+      /** Why, for the log. Absent if there is no more to tell, or the store has reported it itself. */
+      readonly error?: Error | undefined;
     };
 
 /** A message in its place. */

@@ -104,7 +104,7 @@ function outcomeFrom(answer: unknown): AppendOutcome {
   const { kind, position, error } = readObject(answer, 'the outcome');
   if (kind === 'appended') return { kind, position: placeOf(position, 'the position of the outcome') };
   if (kind === 'refused') return { kind, error: error instanceof Error ? error : new Error(describe(error)) };
-  if (kind === 'unknown') return { kind };
+  if (kind === 'unknown') return error instanceof Error ? { kind, error } : { kind };
   throw new InvalidMessageError(`the kind of the outcome must be appended, refused or unknown, not ${describe(kind)}`);
 }
 

@@ -61,7 +61,9 @@ export abstract class Messenger {
    * more than 32 deep, the innermost posts wait until the outermost has been delivered. Local listeners share the instance.
    *
    * @returns `true`: delivered here and, if global, accepted by Redis. `false`: Redis did not accept it in
-   *   time; local listeners still got it. Never rejects, so the call needs no `await`.
+   *   time; local listeners still got it, and those of other servers may. On a channel with history, `false`: it is not appended, and
+   *   nobody gets it; or it was sent without an answer in time, and may still be appended. The log tells which. Only a post with an `id`
+   *   can be repeated without a second copy. Never rejects, so the call needs no `await`.
    * @throws RedisNotEnabledError for a global post without Redis
    * @throws InvalidChannelError for a wrong name, or a template without its parameters
    * @throws UnserializableError for a global post of a value that cannot be sent, with the path to it

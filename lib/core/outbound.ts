@@ -143,8 +143,10 @@ export class Outbound {
   }
 
   private isAppended(channel: string, outcome: AppendOutcome): boolean {
-    if (outcome.kind === 'refused') this.reporter.callbackFailed({ callback: 'A post', channel, error: outcome.error });
-    return outcome.kind === 'appended';
+    if (outcome.kind === 'appended') return true;
+    const { error } = outcome;
+    if (error !== undefined) this.reporter.callbackFailed({ callback: 'A post', channel, error });
+    return false;
   }
 
   private isGlobal(options: PostOptions, name: string): boolean {

@@ -21,8 +21,11 @@ export class StatusLog {
 
   /** Takes the status as it is now, or its next change. */
   next(status: TransportStatus): void {
+    const isSame = this.before?.state === 'ready' && this.before.error?.message === status.error?.message;
     const { before = status } = this;
     this.before = status;
+    // The same again is no news.
+    if (status.state === 'ready' && isSame) return;
     if (status.state === 'waiting') this.waiting(before, status);
     else if (status.state === 'ready') this.ready(before, status);
   }

@@ -6,15 +6,25 @@ export interface PublisherListener {
   refused(error: Error): void;
   /** Redis did not answer in time. */
   unanswered(): void;
-  /** Redis accepted a post again after {@link refused} or {@link unanswered}. */
+  /** Redis accepted a post again after {@link refused}, or accepted one in time after {@link unanswered}. */
   answered(): void;
 }
 
 /** The current reason why Redis does not accept posts, until it accepts one again. */
 export class PostProblem {
   private current: { readonly isUnanswered: boolean; readonly channel?: string | undefined } | undefined = undefined;
+  // When Redis last accepted a post in time.
+  private answeredMs = -Infinity;
+  // That of the other kind of posts to the same Redis.
+  private other: PostProblem | undefined = undefined;
 
   constructor(private readonly listener: PublisherListener) {}
+
+  /** Plain posts and those to histories go to one Redis: it answers both kinds, or neither. */
+  join(other: PostProblem): void {
+    this.other = other;
+    other.other = this;
+  }
 
   /** Redis has answered with an error. */
   refused(channel: string, error: Error): void {
@@ -24,17 +34,39 @@ export class PostProblem {
     this.listener.refused(error);
   }
 
-  /** Redis has not answered in time; reported once until it answers. */
-  unanswered(): void {
-    if (this.current?.isUnanswered === true) return;
+  /**
+   * Redis has not answered in time; reported once until it does.
+   *
+   * @param sentMs - when the post was sent. If Redis has accepted one in time since then, it is no news: Redis answers, but slowly
+   */
+  unanswered(sentMs: number): void {
+    if (this.current?.isUnanswered === true || sentMs <= this.answeredMs) return;
     this.current = { isUnanswered: true };
     this.listener.unanswered();
   }
 
-  /** Redis has accepted a post. */
-  accepted(channel: string): void {
+  /**
+   * Redis has accepted a post.
+   *
+   * @param isInTime - whether somebody still waited for it
+   */
+  accepted(channel: string, isInTime: boolean): void {
+    if (isInTime) {
+      const now = performance.now();
+      this.heard(now);
+      this.other?.heard(now);
+    }
     const { current } = this;
-    if (current === undefined || (current.channel !== undefined && current.channel !== channel)) return;
+    if (current === undefined || current.isUnanswered) return;
+    if (current.channel === undefined || current.channel === channel) this.solved();
+  }
+
+  private heard(now: number): void {
+    this.answeredMs = now;
+    if (this.current?.isUnanswered === true) this.solved();
+  }
+
+  private solved(): void {
     this.current = undefined;
     this.listener.answered();
   }

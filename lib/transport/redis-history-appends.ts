@@ -1,9 +1,9 @@
 import type { AppendOutcome, HistoryBounds, HistoryPost } from '../core/history-store.js';
 import { newEpoch } from '../core/random-number.js';
-import { TransportUnavailableError } from '../protocol/errors.js';
 import {
   HistoryBatch,
   countForBatch,
+  endOf,
   isEarly,
   isFull,
   readAppendAnswer,
@@ -12,6 +12,7 @@ import {
 } from './redis-history-batch.js';
 import { APPEND_SCRIPT } from './redis-history-append-script.js';
 import { PostProblem, type PublisherListener } from './post-problem.js';
+import { codeOf, isPassing, refused, unclear } from './redis-history-failures.js';
 import { isElsewhere, isReply, isUnsent, replyText } from './redis-client.js';
 import type { OutboundGate } from './outbound-gate.js';
 import type { RedisLink } from './redis-link.js';
@@ -28,6 +29,9 @@ const CLUSTER_PATIENCE_MS = 500;
 
 /** How many batches of one channel may be under way. Only full ones are sent while others are. */
 const MAX_UNDER_WAY = 8;
+
+/** The minimum time between two looks for posts whose time is over. In milliseconds. */
+const MIN_PAUSE_MS = 10;
 
 const SCRIPT = new RedisScript(APPEND_SCRIPT);
 
@@ -46,8 +50,9 @@ interface Lane {
 
 /**
  * Appends posts to histories, each once, over a link that may break. Posts of one channel are appended in order: while a batch is under
- * way, new posts collect for the next one, which is sent at the latest when it is full. A batch is tried until Redis answers or nobody
- * waits any more. Redis recognises a batch that it has already appended by its number.
+ * way, new posts collect for the next one, which is sent at the latest when it is full. A post waits for `timeoutMs` until it is sent, and
+ * then for as long again, since Redis may have appended it. A batch is tried until Redis answers or nobody waits any more, so for at most
+ * `timeoutMs` after its first try. Redis recognises a batch that it has already appended by its number.
  */
 export class RedisHistoryAppends {
   private readonly lanes = new Map<string, Lane>();
@@ -61,11 +66,11 @@ export class RedisHistoryAppends {
   private timer: NodeJS.Timeout | undefined = undefined;
   private link: RedisLink | undefined = undefined;
   private isClosed = false;
-  private readonly problem: PostProblem;
+  readonly problem: PostProblem;
 
   /**
    * @param node - unique for each process: at most 12 digits and lower-case letters
-   * @param timeoutMs - how long a post may take
+   * @param timeoutMs - how long a post may wait until it is sent, and how long for the answer
    */
   constructor(
     private readonly names: RedisNames,
@@ -85,9 +90,9 @@ export class RedisHistoryAppends {
   /** See `HistoryStore.append`. */
   append(channel: string, { payload, id, digest }: HistoryPost, bounds: HistoryBounds): Promise<AppendOutcome> {
     const bytes = Buffer.byteLength(payload);
-    if (this.isClosed) return refuse('the application is closing');
+    if (this.isClosed) return Promise.resolve(refused('the application is closing'));
     if (this.pendingBytes + bytes > MAX_PENDING_BYTES) {
-      return refuse(`more than ${MAX_PENDING_BYTES / 1024 / 1024} MiB of posts wait for Redis`);
+      return Promise.resolve(refused(`more than ${MAX_PENDING_BYTES / 1024 / 1024} MiB of posts wait for Redis`));
     }
     const deadline = performance.now() + this.timeoutMs;
     const post: PendingPost = { payload, id, digest, bounds, bytes, deadline, batch: undefined, resolve: undefined };
@@ -177,6 +182,7 @@ export class RedisHistoryAppends {
     const { batches } = lane;
     const before = batches[batches.indexOf(batch) - 1];
     const attempt = ++batch.attempt;
+    if (attempt === 1) batch.triedMs = performance.now();
     const wasUnclear = batch.isUnclear;
     batch.isUnclear = batch.isOut = true;
     const names = this.names.history(channel);
@@ -210,6 +216,7 @@ export class RedisHistoryAppends {
         if (batch.attempt !== attempt) return;
         batch.isOut = false;
         batch.isUnclear = wasUnclear;
+        this.giveUpLate(batch);
         batch.lastError ??= lane.batches[0]!.lastError;
         this.goOn(lane);
       },
@@ -258,26 +265,28 @@ export class RedisHistoryAppends {
   }
 
   private answered(lane: Lane, batch: HistoryBatch, answer: unknown, session: number): void {
+    const isInTime = !batch.isSettled;
     try {
       const read = readAppendAnswer(batch, answer);
       if (read !== undefined) {
         if (session === this.session && !this.link!.client.isCluster) this.master = read.master;
         batch.posts.forEach((post, index) => this.settle(post, read.outcomes[index]!));
-        this.told(batch.channel, read.publishError);
+        this.told(batch.channel, read.publishError, isInTime);
       }
     } catch (error) {
       batch.lastError = error as Error;
     }
-    for (const post of batch.posts) this.settle(post, { kind: 'unknown' });
+    for (const post of batch.posts)
+      this.settle(post, unclear(post, batch.lastError?.message ?? 'Redis does not remember it'));
     this.end(lane, batch);
   }
 
   /** @param refusal - of the command that publishes; empty: it published */
-  private told(channel: string, refusal: string): void {
+  private told(channel: string, refusal: string, isInTime: boolean): void {
     // An error costs more than the rest of an answer.
-    if (refusal === '') return this.problem.accepted(channel);
+    if (refusal === '') return this.problem.accepted(channel, isInTime);
     // While a slot moves, nobody is subscribed at the member that appended; readers detect the missing messages.
-    if (isElsewhere(new Error(refusal))) this.problem.accepted(channel);
+    if (isElsewhere(new Error(refusal))) this.problem.accepted(channel, isInTime);
     else this.problem.refused(channel, new Error(`${this.names.publishCommand}: ${refusal}`));
   }
 
@@ -287,6 +296,7 @@ export class RedisHistoryAppends {
     if (isAnswer) batch.lastError = error;
     if (!isAnswer || isPassing(error)) {
       if (codeOf(error) === 'READONLY') this.link!.checkRole();
+      this.giveUpLate(batch);
       batch.retry = setTimeout(() => this.tryAgain(lane, batch), RETRY_MS).unref();
       return;
     }
@@ -308,17 +318,29 @@ export class RedisHistoryAppends {
     this.send(lane);
   }
 
+  /** Gives up the posts of a batch that Redis has not appended, and whose time to be sent is over. */
+  private giveUpLate(batch: HistoryBatch): void {
+    const now = performance.now();
+    for (const post of batch.posts) if (endOf(post, this.timeoutMs) <= now) this.giveUp(post);
+  }
+
   /** Settles a post that nobody waits for any more, with what is known. */
   private giveUp(post: PendingPost): void {
     const { batch } = post;
-    if (batch?.isUnclear === true) return this.settle(post, { kind: 'unknown' });
+    if (batch?.isUnclear === true) {
+      const until = this.isClosed ? 'before the application closed' : `within ${this.timeoutMs} ms`;
+      return this.settle(post, unclear(post, `Redis has not answered ${until}`));
+    }
     const cause = batch?.lastError;
-    const state = this.gate.isOpen ? 'Redis could not be reached' : 'posts had to wait for revocations';
-    const why = (cause && replyText(cause)) ?? `${state} for ${this.timeoutMs} ms`;
-    this.settle(post, {
-      kind: 'refused',
-      error: new TransportUnavailableError(`It is not appended: ${why}`, { cause }),
-    });
+    const why = (cause && replyText(cause)) ?? this.whyNotSent;
+    this.settle(post, refused(why, cause));
+  }
+
+  private get whyNotSent(): string {
+    if (this.isClosed) return 'the application is closing';
+    const waited = `it was not sent within ${this.timeoutMs} ms, because`;
+    if (this.link?.isUp !== true) return `${waited} Redis could not be reached`;
+    return `${waited} ${this.gate.isOpen ? 'Redis had not answered earlier posts' : 'posts had to wait for revocations'}`;
   }
 
   private settle(post: PendingPost, outcome: AppendOutcome): void {
@@ -333,22 +355,34 @@ export class RedisHistoryAppends {
   private readonly expire = (): void => {
     const now = performance.now();
     const late = new Set<HistoryBatch | undefined>();
-    for (let post = this.unsettled.oldest; post !== undefined && post.deadline <= now;) {
+    const over: PendingPost[] = [];
+    let nextMs = Infinity;
+    for (const post of this.unsettled) {
+      if (post.resolve === undefined) continue;
+      const isNext = post.deadline > now;
+      const endMs = isNext ? post.deadline : endOf(post, this.timeoutMs);
+      if (endMs <= now) over.push(post);
+      else nextMs = Math.min(nextMs, endMs);
+      // Later posts end later.
+      if (isNext) break;
+    }
+    for (const post of over) {
       late.add(post.batch);
       this.giveUp(post);
-      post = this.unsettled.oldest;
     }
     for (const lane of this.lanes.values()) {
       lane.waiting = lane.waiting.filter(({ resolve }) => resolve !== undefined);
       lane.waitingBytes = lane.waiting.reduce((sum, { bytes }) => sum + bytes, 0);
       this.goOn(lane);
     }
-    const next = this.unsettled.oldest;
-    this.timer = next && setTimeout(this.expire, next.deadline - now);
+    const { oldest } = this.unsettled;
+    // On a slow link many posts wait for answers: they are not looked through for each of them.
+    const pauseMs = (oldest?.deadline ?? Infinity) <= now ? MIN_PAUSE_MS : 0;
+    this.timer = oldest && setTimeout(this.expire, Math.max(pauseMs, nextMs - now));
     for (const batch of late) {
       if (batch !== undefined && !batch.isUnclear && batch.lastError !== undefined)
         this.problem.refused(batch.channel, batch.lastError);
-      else if (batch?.isOut === true && this.link!.isUp) this.problem.unanswered();
+      else if (batch?.isOut === true && this.link!.isUp) this.problem.unanswered(batch.triedMs);
     }
   };
 }
@@ -360,22 +394,4 @@ function dropSettled(lane: Lane): void {
     batch.stopRetry();
     return false;
   });
-}
-
-/** The error code at the beginning of an answer of Redis, even for a command inside a script. */
-function codeOf({ message }: Error): string {
-  return /^(?:ERR Error running script.*?-)?([A-Z]+)\b/.exec(message)?.[1] ?? '';
-}
-
-/** Errors that another try may not get. */
-const PASSING = new Set(
-  'READONLY LOADING CLUSTERDOWN MASTERDOWN TRYAGAIN BUSY NOREPLICAS MISCONF MOVED ASK NOSCRIPT'.split(' '),
-);
-
-function isPassing(error: Error): boolean {
-  return PASSING.has(codeOf(error)) || error.message.includes('Script killed by user');
-}
-
-function refuse(why: string): Promise<AppendOutcome> {
-  return Promise.resolve({ kind: 'refused', error: new TransportUnavailableError(`It is not appended: ${why}`) });
 }

@@ -24,6 +24,8 @@ export class HistoryBatch {
   isUnclear = false;
   /** Whether a try is under way. */
   isOut = false;
+  /** When it was first tried. */
+  triedMs = 0;
   /** Runs until its next try. */
   retry: NodeJS.Timeout | undefined = undefined;
   lastError: Error | undefined = undefined;
@@ -71,6 +73,14 @@ export class HistoryBatch {
     if (posts.every(({ id }) => id === undefined)) return [posts.map(({ payload }) => payload).join(LINE_BREAK)];
     return posts.flatMap(({ payload, id, digest = '' }) => [payload, id === undefined ? '' : `d${digest}`]);
   }
+}
+
+/**
+ * When a post is given up, by `performance.now()`. Once Redis may have appended it, its answer gets as long as the post had before: on a
+ * slow link it is late, not lost.
+ */
+export function endOf({ batch, deadline }: PendingPost, timeoutMs: number): number {
+  return batch?.isUnclear === true ? batch.triedMs + timeoutMs : deadline;
 }
 
 /** Whether waiting posts fill a batch. */

@@ -28,7 +28,7 @@ import {
 import type { OutboundGate } from './outbound-gate.js';
 import type { RedisLink } from './redis-link.js';
 import { HISTORY_PARTS, type HistoryKeys, type RedisNames } from './redis-names.js';
-import type { PublisherListener } from './post-problem.js';
+import type { PostProblem, PublisherListener } from './post-problem.js';
 import { RedisScript } from './redis-script.js';
 
 const READ = new RedisScript(READ_SCRIPT);
@@ -74,6 +74,11 @@ export class RedisHistory implements HistoryStore {
   attach(link: RedisLink): void {
     this.link = link;
     this.appends.attach(link);
+  }
+
+  /** Why posts to histories are not accepted. */
+  get problem(): PostProblem {
+    return this.appends.problem;
   }
 
   append(channel: string, post: HistoryPost, bounds: HistoryBounds): Promise<AppendOutcome> {

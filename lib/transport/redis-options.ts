@@ -34,8 +34,9 @@ export interface RedisTransportOptions extends RedisConnectionOptions {
    */
   readonly sharded?: boolean | undefined;
   /**
-   * How long a post may wait for Redis to accept it, in milliseconds, before it counts as not accepted. At most 100,000: a post to a
-   * history is tried again for so long, and Redis recognises it for 2 minutes.
+   * How long a post may wait for Redis to accept it, in milliseconds, before it counts as not accepted. A post to a history may wait for
+   * so long until it is sent, and for as long again for the answer. At most 100,000: it is tried again for so long, and Redis recognises
+   * it for 2 minutes.
    * @defaultValue 2_000
    */
   readonly publishTimeoutMs?: number | undefined;

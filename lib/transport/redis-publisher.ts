@@ -47,6 +47,7 @@ interface PublishBatch {
   /** Absent once the batch is settled. */
   resolve: ((accepted: boolean) => void) | undefined;
   isSent: boolean;
+  sentMs: number;
 }
 
 /**
@@ -81,7 +82,7 @@ export class RedisPublisher {
   // Runs while posts are held although the link is up.
   private holding: NodeJS.Timeout | undefined = undefined;
   // Stays until Redis accepts a post again, even over a new link, since a link that is up proves nothing about posts.
-  private readonly problem: PostProblem;
+  readonly problem: PostProblem;
 
   /**
    * @param timeoutMs - how long a post may take
@@ -191,7 +192,8 @@ export class RedisPublisher {
     const { promise: accepted, resolve } = new Deferred<boolean>();
     const deadline = performance.now() + this.timeoutMs;
     const number = ++this.batches;
-    const batch: PublishBatch = { number, channel, text: '', bytes: 0, deadline, accepted, resolve, isSent: false };
+    const [bytes, isSent, sentMs] = [0, false, 0];
+    const batch: PublishBatch = { number, channel, text: '', bytes, deadline, accepted, resolve, isSent, sentMs };
     this.waiting.push(batch);
     this.unsettled.add(batch);
     this.timer ??= setTimeout(this.expire, this.timeoutMs);
@@ -239,6 +241,7 @@ export class RedisPublisher {
   private send(batch: PublishBatch): void {
     const { session } = this;
     batch.isSent = true;
+    batch.sentMs = performance.now();
     this.sentBytes += batch.bytes;
     this.unanswered++;
     const answered = (error: Error | undefined): void => {
@@ -250,7 +253,7 @@ export class RedisPublisher {
         this.takeBack(batch);
       } else {
         if (error !== undefined) this.refused(batch, error);
-        else this.problem.accepted(batch.channel);
+        else this.problem.accepted(batch.channel, batch.resolve !== undefined);
         this.pending.current -= batch.bytes;
         this.settle(batch, error === undefined);
         this.unsettled.tidy();
@@ -282,11 +285,12 @@ export class RedisPublisher {
 
   private readonly expire = (): void => {
     const now = performance.now();
-    let isUnanswered = false;
+    // When the latest unanswered batch was sent.
+    let sentMs: number | undefined;
     for (const batch of this.unsettled) {
       if (batch.deadline > now) break;
       if (batch.resolve === undefined) continue;
-      if (batch.isSent) isUnanswered = true;
+      if (batch.isSent) sentMs = batch.sentMs;
       else this.pending.current -= batch.bytes;
       this.settle(batch, false);
     }
@@ -294,8 +298,8 @@ export class RedisPublisher {
     this.waiting = this.waiting.filter((batch) => batch.resolve !== undefined);
     const next = this.unsettled.oldest;
     this.timer = next && setTimeout(this.expire, next.deadline - now);
-    if (!isUnanswered || !this.link?.isUp) return;
-    this.problem.unanswered();
+    if (sentMs === undefined || !this.link?.isUp) return;
+    this.problem.unanswered(sentMs);
     this.link.overdue();
   };
 }

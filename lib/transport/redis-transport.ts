@@ -9,12 +9,12 @@ import type {
   TransportStatus,
 } from '../core/transport.js';
 import { isTemplate } from '../protocol/channel-name.js';
-import { replyText } from './redis-client.js';
-import { ConfigurationError, TransportUnavailableError } from '../protocol/errors.js';
+import { ConfigurationError } from '../protocol/errors.js';
 import { DEFAULT_LIMITS } from '../protocol/limits.js';
 import { OutboundGate } from './outbound-gate.js';
 import { plainMark, toPlainPacket } from './plain-packet.js';
 import { LINE_BREAK } from './payload-batch.js';
+import { PostRefusals } from './post-refusals.js';
 import { PayloadReader } from './payload-reader.js';
 import { connectMember, createConnections, type OwnedConnection, type RedisConstructor } from './redis-connections.js';
 import { subscribersOf } from './redis-hearers.js';
@@ -83,8 +83,7 @@ export class RedisTransport implements Transport {
   private readonly heartbeatMs: number;
   private current: TransportStatus = { state: 'connecting' };
   private links: { commands: RedisLink; subscriber: RedisLink | undefined } | undefined = undefined;
-  // Why Redis accepts no posts, plain ones and those to histories. It stays until they are accepted, even if links change.
-  private readonly refusals: { posts?: Error | undefined; appends?: Error | undefined } = {};
+  private readonly refusals: PostRefusals;
   private readonly historyCheck: RedisHistoryCheck;
   // Why posts are not accepted although the link is up, or why there is no link. Each reason is reported once.
   private readonly reasons = new Set<string>();
@@ -118,33 +117,30 @@ export class RedisTransport implements Transport {
     this.names = new RedisNames(prefix, interop, sharded);
     this.noInterop = noInterop;
     this.mark = plainMark(prefix);
-    const posts = {
-      refused: (error: Error) => this.refuse('posts', `refuses PUBLISH: ${replyText(error)}`, error),
-      unanswered: () => this.refuse('posts', this.unansweredText),
-      answered: () => this.accepted('posts'),
-    };
-    this.publisher = new RedisPublisher(publishTimeoutMs, posts);
+    const changed = (): void => this.update();
+    this.refusals = new PostRefusals(
+      publishTimeoutMs,
+      () => this.links!.commands.address,
+      changed,
+      () => this.accepted(),
+    );
+    const { ofPosts, ofAppends } = this.refusals;
+    this.publisher = new RedisPublisher(publishTimeoutMs, ofPosts);
     this.reader = new PayloadReader(this.mark, maxMessageBytes);
     this.history = new RedisHistory(
       this.names,
       publishTimeoutMs,
-      {
-        refused: (error) => this.refuse('appends', `refuses to append to histories: ${replyText(error)}`, error),
-        unanswered: () => this.refuse('appends', this.unansweredText),
-        answered: () => this.accepted('appends'),
-        malformed: (channel, error) => this.reader.reject(channel, error),
-      },
+      { ...ofAppends, malformed: (channel, error) => this.reader.reject(channel, error) },
       this.gate,
     );
     this.subscriber = new RedisSubscriber(this.names, this.reader, heartbeatMs / 2, {
-      changed: () => this.update(),
+      changed,
       publish: (key, payload) => this.publishBeat(key, payload),
       deaf: () => this.deaf(),
     });
-    const changed = (): void => this.update();
     this.historyCheck = new RedisHistoryCheck(this.history, changed);
     if (sharded) {
-      const listener = { ...posts, changed };
+      const listener = { ...ofPosts, changed };
       this.shards = new RedisShards(this.names, this.reader, heartbeatMs / 2, publishTimeoutMs, this.gate, listener);
     }
     this.status = this.changes.asObservable();
@@ -218,6 +214,8 @@ export class RedisTransport implements Transport {
     this.links = { commands: link, subscriber: undefined };
     this.publisher.attach(link, this.gate);
     this.history.attach(link);
+    // The masters of a Cluster answer independently of each other.
+    if (!commands.client.isCluster) this.publisher.problem.join(this.history.problem);
     // Of a Cluster that shards channels, each master has a link of its own.
     if (commands.client.isCluster && this.shards === undefined)
       this.unwatch = watchMembers(commands.client, this.returned);
@@ -311,7 +309,7 @@ export class RedisTransport implements Transport {
     if (this.links.commands.isUp && this.subscriptions.isRegistered && error === undefined) {
       if (this.historyCheck.isAsking) return;
       this.deafCount = 0;
-      this.emit({ state: 'ready', error: this.refusals.posts ?? this.refusals.appends ?? this.subscriptions.notice });
+      this.emit({ state: 'ready', error: this.refusals.error ?? this.subscriptions.notice });
     } else if (error !== undefined) {
       this.emit({ state: 'waiting', error });
     }
@@ -328,7 +326,7 @@ export class RedisTransport implements Transport {
       this.reasons.clear();
     } else if (reason === undefined) {
       if (error === undefined) return;
-    } else if (this.reasons.has(reason) || this.reasons.size >= MAX_REASONS) {
+    } else if (reason === error?.message || this.reasons.has(reason) || this.reasons.size >= MAX_REASONS) {
       return;
     }
     if (reason !== undefined) this.reasons.add(reason);
@@ -336,19 +334,8 @@ export class RedisTransport implements Transport {
     this.changes.next(status);
   }
 
-  private get unansweredText(): string {
-    return `has left posts unanswered for ${this.settings.publishTimeoutMs} ms and has accepted none since`;
-  }
-
-  /** For posts that Redis does not accept, the poster gets `false`. The reason is reported once for each kind of answer. */
-  private refuse(what: 'posts' | 'appends', why: string, cause?: Error): void {
-    this.refusals[what] = new TransportUnavailableError(`${this.links!.commands.address} ${why}`, { cause });
-    this.update();
-  }
-
-  private accepted(what: 'posts' | 'appends'): void {
-    this.refusals[what] = undefined;
-    // If it occurs again, it is reported again; and the status returns to the earlier one.
+  private accepted(): void {
+    // If the refusal occurs again, it is reported again; and the status returns to the earlier one.
     if (this.current.state === 'ready') this.reasons.clear();
     this.update();
   }

@@ -105,6 +105,17 @@ describe('A post to a channel with history', () => {
     await reached(transport, 'ready');
   });
 
+  test('is appended over a slow link, though it was sent only after the answer to the one before: its answer is late, not lost', async () => {
+    const server = await nodes.server();
+    const proxy = await behindProxy(server);
+    const [{ history }] = await nodes.node({ url: proxy.url, publishTimeoutMs: 1_000 });
+    await post(history, '1');
+    proxy.delayMs = 350;
+    const first = post(history, '2');
+    await new Promise(setImmediate);
+    expect((await Promise.all([first, post(history, '3')])).map(offsetOf)).toEqual([2, 3]);
+  });
+
   test('waits in order while Redis is away, and is refused if that takes too long', async () => {
     const server = await nodes.server();
     const [transport] = await nodes.node({ url: server.url, publishTimeoutMs: 3_000 });

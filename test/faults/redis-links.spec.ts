@@ -3,6 +3,7 @@ import { Cluster, Redis } from 'ioredis';
 import { filter, firstValueFrom } from 'rxjs';
 import { TransportUnavailableError } from '../../lib/protocol/errors.js';
 import type { RedisOption } from '../../lib/transport/redis-options.js';
+import { offsetOf, post } from '../support/history-posts.js';
 import { RedisNodes, reached, recordStatuses } from '../support/redis-nodes.js';
 import { RedisSentinel } from '../support/redis-sentinel.js';
 import type { RedisServer } from '../support/redis-server.js';
@@ -191,7 +192,46 @@ describe('Posts that Redis leaves unanswered', () => {
     while (!(await a.publish('news', 'yes')));
     expect(statuses).toEqual([
       'ready',
-      `ready Redis at ${server.address} has left posts unanswered for 50 ms and has accepted none since`,
+      `ready Redis at ${server.address} has left posts unanswered for 50 ms and has accepted none in time since`,
+      'ready',
+    ]);
+  });
+
+  test('are reported once for plain posts and those to histories together, and so is the next answer', async () => {
+    const server = await nodes.server();
+    const [a] = await nodes.node({ url: server.url, publishTimeoutMs: 200 });
+    await post(a.history, 'known');
+    const statuses = recordStatuses(a);
+    server.pause();
+    expect(await Promise.all([a.publish('news', 'no'), post(a.history, 'no').then(offsetOf)])).toEqual([
+      false,
+      'unknown',
+    ]);
+    server.resume();
+    while (!(await a.publish('news', 'yes')) || typeof offsetOf(await post(a.history, 'yes')) === 'string');
+    expect(statuses).toEqual([
+      'ready',
+      `ready Redis at ${server.address} has left posts unanswered for 200 ms and has accepted none in time since`,
+      'ready',
+    ]);
+  });
+
+  test('on a link whose answers all come too late are reported once, until one comes in time', async () => {
+    const server = await nodes.server();
+    const proxy = nodes.use(await TcpProxy.start(server.port));
+    const [a] = await nodes.node({ host: '127.0.0.1', port: proxy.port, publishTimeoutMs: 300 });
+    await post(a.history, 'known');
+    const statuses = recordStatuses(a);
+    proxy.delayMs = 170;
+    for (let count = 0; count < 4; count++) {
+      const both = [a.publish('news', 'late'), post(a.history, 'late').then(({ kind }) => kind === 'appended')];
+      expect(await Promise.all(both)).toEqual([false, false]);
+    }
+    proxy.delayMs = 0;
+    while (!(await a.publish('news', 'in time')));
+    expect(statuses).toEqual([
+      'ready',
+      `ready Redis at 127.0.0.1:${proxy.port} has left posts unanswered for 300 ms and has accepted none in time since`,
       'ready',
     ]);
   });
@@ -210,7 +250,7 @@ describe('Posts that Redis leaves unanswered', () => {
     const server = await nodes.server();
     const looker = nodes.probe(server);
     const [a] = await nodes.node({ url: server.url, publishTimeoutMs: 50 });
-    const unanswered = 'has left posts unanswered for 50 ms and has accepted none since';
+    const unanswered = 'has left posts unanswered for 50 ms and has accepted none in time since';
     await looker.redis.client('PAUSE', 60_000, 'WRITE');
     for (let outage = 0; outage < 2; outage++) {
       expect(await a.publish('news', 'no')).toBe(false);

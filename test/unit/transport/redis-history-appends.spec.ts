@@ -197,6 +197,55 @@ describe('A batch after one that Redis did not append', () => {
   });
 });
 
+describe('A post whose time is over', () => {
+  async function outcomeOf(outcome: Promise<AppendOutcome>): Promise<string> {
+    const settled = await outcome;
+    return settled.kind === 'appended' ? 'appended' : `${settled.kind}: ${settled.error?.message}`;
+  }
+
+  test('is not given up once it was sent: its answer may take as long again', async () => {
+    void post('1');
+    await turn();
+    const [first] = redis.calls.splice(0);
+    const second = post('2');
+    await jest.advanceTimersByTimeAsync(9_000);
+    first!.resolve(appended(1));
+    await turn();
+    const [call] = redis.calls;
+    expect(redis.sent()).toEqual(['2']);
+    await jest.advanceTimersByTimeAsync(9_000);
+    call!.resolve(appended(2));
+    expect(offsetOf(await second)).toBe(2);
+  });
+
+  test('is refused if it was not sent, and otherwise may still be appended; each is told, with what to do', async () => {
+    const sent = [post('1'), history.append('news', { payload: '2', id: 'two', digest: 'two' }, BOUNDS)];
+    await turn();
+    const unsent = post('3');
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect(await Promise.all([...sent, unsent].map(outcomeOf))).toEqual([
+      'unknown: It may still be appended, since it was sent: Redis has not answered within 10000 ms; only a post with an id can be repeated without a second copy',
+      'unknown: It may still be appended, since it was sent: Redis has not answered within 10000 ms; repeat it with the same id without a second copy',
+      'refused: It is not appended: it was not sent within 10000 ms, because Redis had not answered earlier posts',
+    ]);
+  });
+
+  test('is refused as soon as it is clear that it was not appended', async () => {
+    void post('1');
+    await turn();
+    const [first] = redis.calls.splice(0);
+    const second = post('2');
+    await jest.advanceTimersByTimeAsync(9_000);
+    first!.resolve(appended(1));
+    await turn();
+    await jest.advanceTimersByTimeAsync(9_000);
+    redis.calls[0]!.reject(replyError('BUSY Redis is busy'));
+    expect(await outcomeOf(second)).toBe('refused: It is not appended: BUSY Redis is busy');
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect(redis.sent()).toEqual(['2']);
+  });
+});
+
 describe('A batch under way without a waiting post', () => {
   test('is not repeated if it came too early', async () => {
     const outcomes = [post(FULL), post(FULL)];
