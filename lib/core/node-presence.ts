@@ -116,18 +116,18 @@ export class NodePresence {
   /** @param goneAt - when it counts as gone, if it is missing since then */
   private async waitFor(node: string, goneAt: (since: number) => number): Promise<boolean> {
     let since = Infinity;
-    let isHeard = this.left.has(node) ? false : await this.look(node);
+    let isFound = this.left.has(node) ? false : await this.look(node);
     this.askAbout(node);
     for (;;) {
       if (this.left.has(node)) return false;
-      if (isHeard !== false) return true;
+      if (isFound !== false) return true;
       since = Math.min(since, this.missing.get(node)?.since ?? performance.now());
       const restMs = Math.ceil(goneAt(since) - performance.now());
       if (restMs <= 0) return false;
       const next = this.nextLook(node);
       next.waiters++;
       // The timers keep the process alive, because the callers may need it.
-      isHeard = await inTime(next.result, restMs, () => this.lookOnce(node));
+      isFound = await inTime(next.result, restMs, () => this.lookOnce(node));
       if (--next.waiters === 0) next.wake();
     }
   }

@@ -3,12 +3,13 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { firstValueFrom } from 'rxjs';
 import { Channel, reservedChannel } from '../protocol/channel.js';
 import { describe } from '../protocol/channel-name.js';
-import { LimitExceededError, TransportUnavailableError, type MessagingError } from '../protocol/errors.js';
+import { LimitExceededError, TransportUnavailableError } from '../protocol/errors.js';
 import { whenHeard } from './heard.js';
 import type { Hub } from './hub.js';
 import { inTime } from './in-time.js';
 import type { Listener } from './listener.js';
-import { isNodeId, readNodePacket, type FailureReason, type NodeCall, type NodePacket } from './node-packet.js';
+import { failed, silent, unavailable } from './node-failure.js';
+import { isNodeId, readNodePacket, type NodeCall, type NodePacket } from './node-packet.js';
 import { Poll, type Answers } from './node-poll.js';
 import { NodePresence } from './node-presence.js';
 
@@ -20,12 +21,6 @@ const UNCOUNTED_MS = 1_500;
 const COUNT_MS = 250;
 /** How often a question is sent again. It or its answer is lost if one of the two nodes has just lost its connection to the broker. */
 const REPEAT_MS = 500;
-
-/** A question has reached the broker, or could have, but that node is gone or gives no answer. */
-export class NodeSilentError extends TransportUnavailableError {
-  // Applications know only the class that it extends.
-  override readonly name = 'TransportUnavailableError';
-}
 
 interface Pending {
   /** The node that is asked, if it is one alone. */
@@ -288,7 +283,7 @@ export class NodeRequests {
         return this.take(packet.id)?.resolve(packet.body);
       case 'failure':
         this.polls.get(packet.id)?.failed();
-        return this.fail(packet.id, toError(packet.reason));
+        return this.fail(packet.id, failed(packet.reason));
       case undefined:
     }
   }
@@ -377,25 +372,4 @@ export class NodeRequests {
     for (const id of [...this.pending.keys()]) this.fail(id, unavailable('the application shuts down'));
     for (const poll of this.polls.values()) poll.end();
   }
-}
-
-function unavailable(reason: string): MessagingError {
-  return new TransportUnavailableError(textOf(reason));
-}
-
-function silent(reason: string): MessagingError {
-  return new NodeSilentError(textOf(reason));
-}
-
-function textOf(reason: string): string {
-  return `Another server could not be asked: ${reason}`;
-}
-
-function toError(reason: FailureReason): MessagingError {
-  if (reason === 'tooLong') {
-    return new LimitExceededError(
-      'Another server could not answer: the answer is longer than limits.maxMessageBytes there',
-    );
-  }
-  return silent('it failed while it made the answer; its log says why');
 }

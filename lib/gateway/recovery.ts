@@ -1,6 +1,7 @@
 import { filter, firstValueFrom, map, of, timeout } from 'rxjs';
 import type { Hub } from '../core/hub.js';
-import { NodeSilentError, type NodeRequests } from '../core/node-requests.js';
+import { NodeSilentError } from '../core/node-failure.js';
+import type { NodeRequests } from '../core/node-requests.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
 import type { GapReason } from '../protocol/position.js';
 import type { Admissions } from './admission.js';

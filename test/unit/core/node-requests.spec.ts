@@ -523,19 +523,18 @@ describe('A request to a node that may be gone', () => {
   });
 });
 
-describe('A node that nobody hears', () => {
-  /** When it was given up for a client, after how many milliseconds. */
-  async function givenUpAfter(broker: MemoryBroker, node: Node, missing: string, awayMs: number): Promise<number> {
-    const begun = performance.now();
-    let ms: number | undefined;
-    void node.requests.isThereFor(missing, begun - awayMs).then((isThere) => {
-      ms = isThere ? -1 : performance.now() - begun;
-    });
-    while (ms === undefined) await pass(broker, 50);
-    // In steps of 50 ms.
-    return Math.round(ms / 50) * 50;
-  }
+/** When it was given up for a client, after how many milliseconds, in steps of 50. */
+async function givenUpAfter(broker: MemoryBroker, node: Node, missing: string, awayMs: number): Promise<number> {
+  const begun = performance.now();
+  const found = { ms: undefined as number | undefined };
+  void node.requests.isThereFor(missing, begun - awayMs).then((isThere) => {
+    found.ms = isThere ? -1 : performance.now() - begun;
+  });
+  while (found.ms === undefined) await pass(broker, 50);
+  return Math.round(found.ms / 50) * 50;
+}
 
+describe('A node that nobody hears', () => {
   test.each([
     ['has just left it', 0, 2_500],
     ['left it a while ago', 1_000, 1_500],
@@ -615,10 +614,10 @@ describe('A node that nobody hears', () => {
 
 /** Rejects only if nothing waits for time to pass. */
 async function failureOf(broker: MemoryBroker, asking: Promise<unknown>): Promise<string> {
-  let failure: string | undefined;
-  void asking.catch((error: unknown) => (failure = (error as Error).message));
-  for (let turn = 0; turn < 50 && failure === undefined; turn++) await broker.turn();
-  return failure ?? 'it still waits';
+  const failed = { text: undefined as string | undefined };
+  void asking.catch((error: unknown) => (failed.text = (error as Error).message));
+  for (let turn = 0; turn < 50 && failed.text === undefined; turn++) await broker.turn();
+  return failed.text ?? 'it still waits';
 }
 
 describe('A node that has left for good', () => {

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Deferred } from '../../../lib/core/deferred.js';
-import { NodeSilentError } from '../../../lib/core/node-requests.js';
+import { NodeSilentError } from '../../../lib/core/node-failure.js';
 import { HistoryFeed } from '../../../lib/gateway/history-feed.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import type { Position } from '../../../lib/protocol/position.js';
