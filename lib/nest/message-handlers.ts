@@ -10,6 +10,7 @@ import { LocalSessions } from './local-sessions.js';
 import { MessagePipeline, type MessageCall } from './message-pipeline.js';
 import { LoggingReporter } from './logging-reporter.js';
 import { MessageRequest } from './message-request.js';
+import { ObservableResults } from './observable-results.js';
 import { handledBy, type Handled } from './on-message.decorator.js';
 import { refuseUnclearClasses } from './refuse-unclear-classes.js';
 import { startOrClose } from './start-or-close.js';
@@ -29,7 +30,7 @@ export class MessageHandlers implements OnApplicationBootstrap {
     contextCreator: ExternalContextCreator,
     @Optional() private readonly local?: LocalSessions,
   ) {
-    this.pipeline = new MessagePipeline(contextCreator);
+    this.pipeline = new MessagePipeline(contextCreator, new ObservableResults(hub.root, reporter));
     this.findNew = methods.finder(handledBy);
   }
 

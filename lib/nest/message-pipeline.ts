@@ -20,6 +20,7 @@ import { PipesConsumer } from '@nestjs/core/pipes/pipes-consumer.js';
 import { PipesContextCreator } from '@nestjs/core/pipes/pipes-context-creator.js';
 import type { MessageContext } from '../core/message-context.js';
 import { MESSAGE_PARAM, messageParamsFactory } from './message-params.js';
+import type { ObservableResults } from './observable-results.js';
 
 /** Calls one method of one instance with a message. */
 export type MessageCall = (message: unknown, context: MessageContext) => unknown;
@@ -40,10 +41,13 @@ export class MessagePipeline {
   private readonly creator: ExternalContextCreator;
 
   /** @param applicationCreator - Nest's own, which leads to the container */
-  constructor(applicationCreator: ExternalContextCreator) {
+  constructor(
+    applicationCreator: ExternalContextCreator,
+    private readonly results: ObservableResults,
+  ) {
     const container = applicationCreator['container' as never] as NestContainer;
     // Without the application's configuration the creators know no global enhancers.
-    this.creator = new MessageContextCreator(
+    const creator = (this.creator = new MessageContextCreator(
       new GuardsContextCreator(container),
       new GuardsConsumer(),
       new InterceptorsContextCreator(container),
@@ -52,7 +56,9 @@ export class MessagePipeline {
       new PipesContextCreator(container),
       new PipesConsumer(),
       new MessageFilterContext(container),
-    );
+    ));
+    // Nest would fail at one without a value, and stay subscribed when the application closes.
+    creator.transformToResult = async (result: unknown) => results.settle(result);
   }
 
   /**
@@ -61,7 +67,7 @@ export class MessagePipeline {
    */
   create(instance: object, method: string, inquirerId: string, contextId?: ContextId): MessageCall {
     const direct = directCall(instance as Instance, method);
-    if (direct !== undefined) return direct;
+    if (direct !== undefined) return (message, context) => this.results.settle(direct(message, context));
     nameParameters(instance as Instance, method);
     const options = { guards: true, interceptors: true, filters: true };
     return this.creator.create(

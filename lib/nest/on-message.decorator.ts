@@ -43,6 +43,7 @@ type HandlerDecorator<T> = <Method extends (...args: never[]) => unknown>(
  * Guards, pipes, interceptors and filters of the method and of its class apply. Those of the whole application
  * do not, because they are made for requests. The parameters are `(message, context)`, unless
  * `@Payload()` and `@Ctx()` order them otherwise. An error of the method is logged and reported; other listeners still run.
+ * An Observable that it returns is subscribed until the application closes, and its error is reported too.
  *
  * Messages posted while the application starts are delivered once it has started; with `replay`, after the earlier messages.
  * The start waits for those, unless Redis is away.

@@ -26,7 +26,7 @@ import { Ctx as StockCtx, Payload as StockPayload } from '@nestjs/microservices'
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { IsInt } from 'class-validator';
 import supertest from 'supertest';
-import { tap, type Observable } from 'rxjs';
+import { EMPTY, Observable, concat, finalize, of, tap, throwError } from 'rxjs';
 import {
   Ctx,
   defineChannel,
@@ -290,6 +290,77 @@ describe('an @OnMessage handler', () => {
     expect(running.logger.problems).toEqual([
       'error Listener Broken.now failed on channel "x": now',
       'error Listener Broken.later failed on channel "x": later',
+    ]);
+  });
+
+  test('has the Observable that it returns subscribed, whose failures are reported like its own', async () => {
+    const failures = new Queue<string>();
+    const failing = (text: string) =>
+      concat(
+        of(1).pipe(tap(() => seen.push(text))),
+        throwError(() => new Error(text)),
+      );
+    @Injectable()
+    class Streaming {
+      @OnMessage('x')
+      direct() {
+        return failing('direct');
+      }
+      @OnMessage('x')
+      async promised() {
+        return failing('promised');
+      }
+      @OnMessage('x')
+      piped(@Payload(ParseIntPipe) _: number) {
+        return failing('piped');
+      }
+      @OnMessage('x')
+      empty() {
+        return EMPTY;
+      }
+      @OnMessage('x')
+      pipedEmpty(@Payload(ParseIntPipe) _: number) {
+        return EMPTY;
+      }
+    }
+    await using running = await start([Streaming], {
+      onListenerError: (error, { listener }) => failures.push(`${listener}: ${(error as Error).message}`),
+    });
+    void running.messaging.postMessage('x', 1);
+    const expected = ['Streaming.direct: direct', 'Streaming.piped: piped', 'Streaming.promised: promised'];
+    expect((await failures.take(3)).sort()).toEqual(expected);
+    expect(seen.sort()).toEqual(['direct', 'piped', 'promised']);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect([failures.pending, running.logger.problems.length]).toEqual([[], 3]);
+  });
+
+  test('has its Observables unsubscribed when the application shuts down, and a failure of their end reported', async () => {
+    const endless = (name: string) =>
+      new Observable<never>(() => calls.push(name)).pipe(
+        finalize(() => {
+          seen.push(name);
+          throw new Error(name);
+        }),
+      );
+    @Injectable()
+    class Endless {
+      @OnMessage('x')
+      direct() {
+        return endless('direct');
+      }
+      @OnMessage('x')
+      piped(@Payload(ParseIntPipe) _: number) {
+        return endless('piped');
+      }
+    }
+    const running = await start([Endless]);
+    void running.messaging.postMessage('x', 1);
+    await calls.take(2);
+    await running[Symbol.asyncDispose]();
+    expect(seen.sort()).toEqual(['direct', 'piped']);
+    expect(running.logger.problems.sort()).toEqual([
+      'error The end of the Observable of an @OnMessage method failed: direct',
+      'error The end of the Observable of an @OnMessage method failed: piped',
     ]);
   });
 
