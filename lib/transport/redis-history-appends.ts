@@ -182,7 +182,8 @@ export class RedisHistoryAppends {
     const { batches } = lane;
     const before = batches[batches.indexOf(batch) - 1];
     const attempt = ++batch.attempt;
-    if (attempt === 1) batch.triedMs = performance.now();
+    const begin = (): void => void (batch.attempt === 1 && (batch.triedMs = performance.now()));
+    begin();
     const wasUnclear = batch.isUnclear;
     batch.isUnclear = batch.isOut = true;
     const names = this.names.history(channel);
@@ -208,7 +209,7 @@ export class RedisHistoryAppends {
     const { session } = this;
     const { client } = this.link!;
     if (client.isCluster) batch.retry = setTimeout(() => this.tryAgain(lane, batch), CLUSTER_PATIENCE_MS).unref();
-    SCRIPT.run(client, keys, args).then(
+    SCRIPT.run(client, keys, args, begin).then(
       (answer) => {
         // The answer to any try counts, unless it is that the batch came too early.
         if (!lane.batches.includes(batch)) return;

@@ -22,12 +22,14 @@ export class RedisScript {
   /**
    * Runs it. For a Cluster, at the master of the keys.
    *
+   * @param taught - Redis did not know it yet, has run nothing, and is sent the text
    * @throws (rejects) errors of Redis and of the link
    */
-  run(client: RedisClient, keys: readonly string[], args: readonly string[]): Promise<unknown> {
+  run(client: RedisClient, keys: readonly string[], args: readonly string[], taught?: () => void): Promise<unknown> {
     const number = String(keys.length);
     return client.call('EVALSHA', this.sha, number, ...keys, ...args).catch((error: Error) => {
       if (!error.message.startsWith('NOSCRIPT')) throw error;
+      taught?.();
       return client.call('EVAL', this.text, number, ...keys, ...args);
     });
   }

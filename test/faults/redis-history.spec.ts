@@ -114,6 +114,9 @@ describe('A post to a channel with history', () => {
     const first = post(history, '2');
     await new Promise(setImmediate);
     expect((await Promise.all([first, post(history, '3')])).map(offsetOf)).toEqual([2, 3]);
+    // The script is sent once more: two answers for one post.
+    await nodes.probe(server).redis.script('FLUSH');
+    expect(offsetOf(await post(history, '4'))).toBe(4);
   });
 
   test('waits in order while Redis is away, and is refused if that takes too long', async () => {
