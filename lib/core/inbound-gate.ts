@@ -72,6 +72,7 @@ export class InboundGate {
         rejected: (channel, error) => this.inbound.reject(channel, error),
         lost: (...loss) => this.lose(...loss),
         interrupted: () => this.interrupted(),
+        warned: (text) => this.reporter.warn?.('transport', text),
         beforePosts,
       },
     );

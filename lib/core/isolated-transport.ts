@@ -49,7 +49,7 @@ export class IsolatedTransport implements Transport {
   }
 
   async start(receiver: TransportReceiver, events: TransportEvents = {}): Promise<void> {
-    const { rejected, lost, interrupted, beforePosts } = events;
+    const { rejected, lost, interrupted, beforePosts, warned } = events;
     const receiveAt = (payload: string, subscription: string, channel: string, given: unknown): void => {
       const position = positionFrom(given);
       if (position !== undefined) return receiver(payload, subscription, channel, position);
@@ -78,7 +78,10 @@ export class IsolatedTransport implements Transport {
         error: new ConfigurationError(text),
       });
     };
-    const started = this.transport.start(receive, { rejected, lost: lose, interrupted, beforePosts });
+    const warn = (text: unknown): void => {
+      if (typeof text === 'string') warned?.(text);
+    };
+    const started = this.transport.start(receive, { rejected, lost: lose, interrupted, beforePosts, warned: warn });
     await this.waitFor('start', started, 'the application goes on without it');
   }
 

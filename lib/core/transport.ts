@@ -50,6 +50,8 @@ export interface TransportEvents {
   readonly lost?: TransportLoss | undefined;
   /** Told, if the transport can know, when it begins to hear nothing: before anything that it hears later. */
   readonly interrupted?: (() => void) | undefined;
+  /** Told once of a matter that somebody should mend although all works: it goes to the log, and not into the status. */
+  readonly warned?: ((text: string) => void) | undefined;
   /** What goes before posts. A transport in which none wait while the broker is away need not do it. */
   readonly beforePosts?: BeforePosts | undefined;
 }

@@ -51,6 +51,11 @@ export class PayloadReader {
     this.events.interrupted?.();
   }
 
+  /** See {@link TransportEvents.warned}. */
+  warn(text: string): void {
+    this.events.warned?.(text);
+  }
+
   /** See {@link TransportEvents.rejected}. */
   reject(channel: string, error: Error): void {
     this.events.rejected?.(channel, error);

@@ -5,6 +5,9 @@ import type { RedisNames, RedisTopic } from './redis-names.js';
 /** How long it may take to notice that a Cluster ended subscriptions, in milliseconds. */
 export const NOTICED_MS = 60_000;
 
+/** After so many ticks, a refused topic that is heard in another way is requested again: seldom, because Redis logs each refusal. */
+export const CALM_TICKS = 30;
+
 /** How long a dropped interest is kept, so that taking it again costs nothing. */
 const LINGER_MS = 1_000;
 
@@ -23,6 +26,8 @@ export interface Interest {
   /** The segments of a template. */
   readonly segments: readonly string[];
   readonly topics: readonly Topic[];
+  /** Its own pattern, while Redis refuses it and a wider one is used instead. */
+  readonly refused: RedisTopic | undefined;
   /** When it may be forgotten; `undefined` while it is in use. */
   readonly expiresAt: number | undefined;
   /** Resolves when all topics are registered or the interest is dropped; `undefined` after that. */
@@ -73,14 +78,21 @@ export class RedisInterests {
     if (interest === undefined) {
       const segments = isTemplate(name) ? name.split('/') : [];
       const loss = { isPromised: false, missingSince: 0, missing: NONE, hasLoss: false };
-      interest = { name, segments, topics: [], expiresAt: undefined, ready: undefined, ...loss };
+      interest = { name, segments, topics: [], refused: undefined, expiresAt: undefined, ready: undefined, ...loss };
       this.interests.set(name, interest);
     } else {
       interest.expiresAt = undefined;
       this.dropped.delete(interest);
     }
-    if (interest.topics.length === 0 || interop === true)
-      this.addTopics(interest, this.names.toSubscribe(name, interop));
+    if (interest.topics.length === 0 || interop === true) {
+      const topics = this.names.toSubscribe(name, interop);
+      const { refused } = interest;
+      // Beside the wider pattern, its own one would bring each message twice.
+      this.addTopics(
+        interest,
+        topics.filter(({ key }) => key !== refused?.key),
+      );
+    }
     return interest;
   }
 
@@ -88,12 +100,29 @@ export class RedisInterests {
   widen(topic: Topic, wider: RedisTopic): Topic {
     this.patterns.delete(topic.key);
     let widened: Topic | undefined = undefined;
+    const { key, isPattern, isPlain } = topic;
     for (const interest of topic.interests) {
-      (interest.topics as Topic[]).splice(interest.topics.indexOf(topic), 1);
-      widened = this.addTopics(interest, [wider]);
-      if (interest.missing.has(topic)) interest.missing = plus(without(interest.missing, topic), widened!);
+      widened = this.replace(interest, topic, wider);
+      (interest as Writable<Interest>).refused = { key, isPattern, isPlain };
     }
     return widened!;
+  }
+
+  /**
+   * Redis has accepted the own pattern of some interests, which a wider one stood for.
+   *
+   * @returns the own pattern; `undefined` if no interest needs it
+   */
+  narrow(wider: Topic, key: string): Topic | undefined {
+    let narrowed: Topic | undefined = undefined;
+    for (const interest of [...wider.interests]) {
+      if (interest.refused?.key !== key) continue;
+      narrowed = this.replace(interest, wider, interest.refused);
+      (wider.interests as Set<Interest>).delete(interest);
+      (interest as Writable<Interest>).refused = undefined;
+    }
+    if (wider.interests.size === 0) this.patterns.delete(wider.key);
+    return narrowed;
   }
 
   /** Redis has acknowledged a topic, or a message has arrived through it. */
@@ -140,6 +169,13 @@ export class RedisInterests {
     clearTimeout(this.timer);
     for (const { ready } of this.interests.values()) ready?.resolve();
     for (const known of [this.interests, this.channels, this.patterns, this.dropped]) known.clear();
+  }
+
+  private replace(interest: Interest, topic: Topic, by: RedisTopic): Topic {
+    (interest.topics as Topic[]).splice(interest.topics.indexOf(topic), 1);
+    const added = this.addTopics(interest, [by])!;
+    if (interest.missing.has(topic)) interest.missing = plus(without(interest.missing, topic), added);
+    return added;
   }
 
   /** @returns the last topic */

@@ -5,7 +5,7 @@ import { ClusterBarrier, type MarkRoute } from './cluster-barrier.js';
 import type { PayloadReader } from './payload-reader.js';
 import { RedisBeat } from './redis-beat.js';
 import { REDIS_BACKOFF, isElsewhere, isReply } from './redis-client.js';
-import { isWanted, type RedisInterests, type Topic } from './redis-interests.js';
+import { CALM_TICKS, isWanted, type RedisInterests, type Topic } from './redis-interests.js';
 import type { RedisLink } from './redis-link.js';
 
 /** How many channels one SUBSCRIBE may name, so that a single command does not block Redis. */
@@ -31,6 +31,8 @@ export interface RegistrarListener {
   deaf(): void;
   /** Redis refuses one topic. @returns whether it is heard in another way instead */
   refused(topic: Topic, error: Error): boolean;
+  /** Time to ask again for topics that are heard in another way. */
+  retry?(): void;
   /** The Cluster member at the other end no longer has a required slot. */
   moved(): void;
 }
@@ -52,6 +54,7 @@ export class RedisRegistrar {
   // Whether something has arrived over this link, or nothing can be expected to.
   private isProven = false;
   private isClosed = false;
+  private ticks = 0;
   private readonly beat: RedisBeat;
   private readonly barrier: ClusterBarrier;
   // Why it is unknown whether messages arrive.
@@ -136,6 +139,7 @@ export class RedisRegistrar {
     }
     this.flush();
     this.registerBeat();
+    this.listener.retry?.();
     this.listener.changed();
   }
 
@@ -164,6 +168,7 @@ export class RedisRegistrar {
   /** Call it at intervals: checks whether messages arrive. */
   tick(): void {
     this.beat.tick();
+    if (++this.ticks % CALM_TICKS === 0 && this.link.isUp) this.askAgain();
   }
 
   /** The link is down. */
@@ -351,10 +356,16 @@ export class RedisRegistrar {
 
   private readonly retry = (): void => {
     this.retrying = undefined;
-    // They stay refused until Redis accepts them.
     for (const topic of this.refusals.keys()) this.requested.add(topic);
+    // Before the refused ones, which some of these may make needless. Those stay refused until Redis accepts them.
+    this.askAgain();
     this.flush();
   };
+
+  private askAgain(): void {
+    this.listener.retry?.();
+    if (this.blindness !== undefined && !this.beat.isOn) this.registerBeat();
+  }
 
   private describe({ key, isPattern, isPlain }: Topic, cause: Error): TransportUnavailableError {
     const hint = isPlain ? '; it is subscribed to for stock parts of Nest, because of "interop: true"' : '';

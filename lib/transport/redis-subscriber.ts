@@ -37,8 +37,10 @@ export class RedisSubscriber {
   private readonly classicKey: string;
   private isOfCluster = false;
   private readonly beatKey: string;
-  // Set if a topic is heard in another way than requested.
-  private widened: TransportUnavailableError | undefined = undefined;
+  // Patterns that Redis refused before and that it is being asked for again.
+  private tried = new Set<string>();
+  // Of each refused pattern there is one warning; its text while it is not known whether the wider pattern is accepted.
+  private readonly warnings = new Map<string, string | undefined>();
 
   /**
    * @param reader - receives the messages
@@ -73,7 +75,7 @@ export class RedisSubscriber {
 
   /** A problem that remains although everything is registered, if any. */
   get notice(): TransportUnavailableError | undefined {
-    return this.agreement.problem ?? this.widened ?? this.registrar?.notice;
+    return this.agreement.problem ?? this.registrar?.notice;
   }
 
   /**
@@ -85,12 +87,16 @@ export class RedisSubscriber {
     this.link = link;
     this.isOfCluster = isOfCluster;
     this.registrar = new RedisRegistrar(this.interests, this.reader, link, false, this.tickMs, {
-      changed: () => this.listener.changed(),
+      changed: () => {
+        this.warn();
+        this.listener.changed();
+      },
       topics: () => this.interests.topics(),
       beatKey: () => this.beatKey,
       publish: (key, payload) => this.listener.publish(key, payload),
       deaf: () => this.listener.deaf(),
       refused: (topic, error) => topic.isPattern && isDenial(error) && this.widen(topic, error),
+      retry: () => this.tryAgain(),
       // Classic channels have no slots.
       moved: () => undefined,
     });
@@ -140,6 +146,7 @@ export class RedisSubscriber {
 
   /** The link is down. */
   down(): void {
+    this.tried = new Set();
     this.registrar?.down();
   }
 
@@ -159,19 +166,73 @@ export class RedisSubscriber {
   private widen(topic: Topic, cause: Error): boolean {
     const { everything } = this.names;
     if (topic.isPlain || topic.key === everything.key) return false;
+    if (!this.warnings.has(topic.key)) {
+      const text =
+        `${this.link!.address} refuses PSUBSCRIBE ${quote(topic.key)}: ${cause.message}; ` +
+        `this server hears all of ${quote(everything.key)} instead, which costs more, ` +
+        `until you allow "&${topic.key}" to the user of Redis`;
+      this.warnings.set(topic.key, text);
+    }
     this.registrar!.drop([topic]);
     this.registrar!.take(this.interests.widen(topic, everything));
-    const hint = `allow "&${topic.key}" to the user of Redis`;
-    this.widened ??= new TransportUnavailableError(
-      `${this.link!.address} refuses PSUBSCRIBE ${quote(topic.key)}: ${cause.message}; ` +
-        `this server hears all of ${quote(everything.key)} instead, which costs more: ${hint}`,
-      { cause },
-    );
-    this.listener.changed();
     return true;
   }
 
+  private get wide(): Topic | undefined {
+    return this.interests.topicOf(this.names.everything.key, true);
+  }
+
+  /** The wider pattern carries everything, so what is refused is no failure. If it is refused too, the status has an error. */
+  private warn(): void {
+    if (this.wide?.state !== 'registered') return;
+    for (const [key, text] of this.warnings) {
+      if (text === undefined) continue;
+      this.warnings.set(key, undefined);
+      this.reader.warn(text);
+    }
+  }
+
+  /** Asks again for the patterns that Redis refused. The wider one stays meanwhile. */
+  private tryAgain(): void {
+    const { tried } = this;
+    for (const { refused } of this.wide?.interests ?? []) {
+      if (refused === undefined || tried.has(refused.key)) continue;
+      tried.add(refused.key);
+      this.link!.client.psubscribe(refused.key).then(
+        () => this.narrow(),
+        () => tried.delete(refused.key),
+      );
+    }
+  }
+
+  /**
+   * From its acknowledgement on, a pattern brings each message, and so does the wider one. So this runs before each message: it takes from
+   * the acknowledgement's place among the messages which of the two counts, and none is missing or doubled.
+   */
+  private narrow(): void {
+    const accepted = subscribedPatterns(this.link!.client);
+    for (const key of this.tried) {
+      if (!accepted.has(key)) continue;
+      this.tried.delete(key);
+      this.warnings.delete(key);
+      const { wide } = this;
+      const topic = wide && this.interests.narrow(wide, key);
+      if (topic !== undefined) {
+        topic.state = 'registered';
+        this.registrar!.take(topic);
+      } else if (this.interests.topicOf(key, true) === undefined) {
+        // Its listeners have left meanwhile.
+        this.link!.client.punsubscribe(key).catch(() => undefined);
+      }
+      if (wide?.interests.size !== 0) continue;
+      this.registrar!.drop([wide]);
+      this.unregister([wide]);
+      this.listener.changed();
+    }
+  }
+
   private unregister(topics: readonly Topic[]): void {
+    for (const { key } of topics) this.tried.delete(key);
     this.registrar?.unsubscribe(topics.filter(({ state }) => state !== 'unregistered'));
   }
 
@@ -192,6 +253,7 @@ export class RedisSubscriber {
   }
 
   private receiveByPattern(pattern: string, key: string, payload: string): void {
+    if (this.tried.size > 0) this.narrow();
     const topic = this.interests.topicOf(pattern, true);
     if (topic === undefined) return;
     if (!this.registrar!.isRegistered) this.registrar!.heardFirst(topic);
@@ -200,4 +262,13 @@ export class RedisSubscriber {
       if (channel !== undefined) this.reader.read(payload, name, channel, topic.isPlain);
     }
   }
+}
+
+/** What the connection is subscribed to, as ioredis keeps it while it reads answers; their promises resolve later. */
+function subscribedPatterns(client: RedisClient): ReadonlySet<string> {
+  const { condition } = client as unknown as {
+    condition?: { subscriber?: { channels(set: string): string[] } | false } | null;
+  };
+  const { subscriber } = condition ?? {};
+  return new Set(subscriber ? subscriber.channels('psubscribe') : []);
 }

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
+import { filter, firstValueFrom } from 'rxjs';
 import { BEGINNING } from '../../lib/core/history-store.js';
 import { Hub } from '../../lib/core/hub.js';
 import { defineChannel } from '../../lib/protocol/channel.js';
@@ -98,6 +99,22 @@ describe('In a Cluster that shards channels', () => {
     const after = await Promise.all(probes.map((probe) => probe.calls('evalsha')));
     expect(after.map((count, index) => count - before[index]!)).toEqual([0, 20, 0]);
     expect(await Promise.all(probes.map((probe) => probe.calls('publish')))).toEqual([0, 0, 0]);
+  });
+
+  test('permissions that Redis takes back and gives back leave a gap, and no error of the status', async () => {
+    const [a, told] = await nodes.listener(sharded(), ['rooms/:id', 'news']);
+    const probes = redis.servers.map((server) => nodes.probe(server));
+    const allow = (rule: string) => Promise.all(probes.map((probe) => probe.redis.acl('SETUSER', 'default', rule)));
+    await allow('resetchannels');
+    try {
+      await reached(a, 'waiting', 'refuses SSUBSCRIBE');
+    } finally {
+      await allow('allchannels');
+    }
+    await firstValueFrom(a.status.pipe(filter(({ state, error }) => state === 'ready' && error === undefined)));
+    expect((await told.take(2)).toSorted()).toEqual(['news lost: broker', 'rooms/:id lost: broker']);
+    for (const channel of ['rooms/1', 'news']) expect(await a.publish(channel, 'heard')).toBe(true);
+    expect((await told.take(2)).toSorted()).toEqual(['news: heard', 'rooms/:id: heard']);
   });
 
   test('subscriptions that a master ends because a slot moved away and back are registered again, after a loss', async () => {
