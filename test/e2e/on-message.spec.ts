@@ -311,16 +311,16 @@ describe('an @OnMessage handler', () => {
         return failing('promised');
       }
       @OnMessage('x')
-      piped(@Payload(ParseIntPipe) _: number) {
-        return failing('piped');
+      piped(@Payload(ParseIntPipe) id: number) {
+        return failing(id === 1 ? 'piped' : 'not piped');
       }
       @OnMessage('x')
       empty() {
         return EMPTY;
       }
       @OnMessage('x')
-      pipedEmpty(@Payload(ParseIntPipe) _: number) {
-        return EMPTY;
+      pipedEmpty(@Payload(ParseIntPipe) id: number) {
+        return id === 1 ? EMPTY : failing('not piped');
       }
     }
     await using running = await start([Streaming], {
@@ -328,8 +328,8 @@ describe('an @OnMessage handler', () => {
     });
     void running.messaging.postMessage('x', 1);
     const expected = ['Streaming.direct: direct', 'Streaming.piped: piped', 'Streaming.promised: promised'];
-    expect((await failures.take(3)).sort()).toEqual(expected);
-    expect(seen.sort()).toEqual(['direct', 'piped', 'promised']);
+    expect((await failures.take(3)).toSorted()).toEqual(expected);
+    expect(seen.toSorted()).toEqual(['direct', 'piped', 'promised']);
     await new Promise((resolve) => setImmediate(resolve));
     expect([failures.pending, running.logger.problems.length]).toEqual([[], 3]);
   });
@@ -349,16 +349,16 @@ describe('an @OnMessage handler', () => {
         return endless('direct');
       }
       @OnMessage('x')
-      piped(@Payload(ParseIntPipe) _: number) {
-        return endless('piped');
+      piped(@Payload(ParseIntPipe) id: number) {
+        return endless(id === 1 ? 'piped' : 'not piped');
       }
     }
     const running = await start([Endless]);
     void running.messaging.postMessage('x', 1);
     await calls.take(2);
     await running[Symbol.asyncDispose]();
-    expect(seen.sort()).toEqual(['direct', 'piped']);
-    expect(running.logger.problems.sort()).toEqual([
+    expect(seen.toSorted()).toEqual(['direct', 'piped']);
+    expect(running.logger.problems.toSorted()).toEqual([
       'error The end of the Observable of an @OnMessage method failed: direct',
       'error The end of the Observable of an @OnMessage method failed: piped',
     ]);

@@ -197,12 +197,12 @@ describe('A batch after one that Redis did not append', () => {
   });
 });
 
-describe('A post whose time is over', () => {
-  async function outcomeOf(outcome: Promise<AppendOutcome>): Promise<string> {
-    const settled = await outcome;
-    return settled.kind === 'appended' ? 'appended' : `${settled.kind}: ${settled.error?.message}`;
-  }
+async function outcomeOf(outcome: Promise<AppendOutcome>): Promise<string> {
+  const settled = await outcome;
+  return settled.kind === 'appended' ? 'appended' : `${settled.kind}: ${settled.error?.message}`;
+}
 
+describe('A post whose time is over', () => {
   test('is not given up once it was sent: its answer may take as long again', async () => {
     void post('1');
     await turn();
