@@ -329,7 +329,7 @@ describe('an @OnMessage handler', () => {
     void running.messaging.postMessage('x', 1);
     const expected = ['Streaming.direct: direct', 'Streaming.piped: piped', 'Streaming.promised: promised'];
     expect((await failures.take(3)).toSorted()).toEqual(expected);
-    expect(seen.toSorted()).toEqual(['direct', 'piped', 'promised']);
+    expect(seen.map(String).toSorted()).toEqual(['direct', 'piped', 'promised']);
     await new Promise((resolve) => setImmediate(resolve));
     expect([failures.pending, running.logger.problems.length]).toEqual([[], 3]);
   });
@@ -357,7 +357,7 @@ describe('an @OnMessage handler', () => {
     void running.messaging.postMessage('x', 1);
     await calls.take(2);
     await running[Symbol.asyncDispose]();
-    expect(seen.toSorted()).toEqual(['direct', 'piped']);
+    expect(seen.map(String).toSorted()).toEqual(['direct', 'piped']);
     expect(running.logger.problems.toSorted()).toEqual([
       'error The end of the Observable of an @OnMessage method failed: direct',
       'error The end of the Observable of an @OnMessage method failed: piped',
