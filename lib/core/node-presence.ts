@@ -2,6 +2,7 @@ import { Deferred } from './deferred.js';
 import { isHeard } from './heard.js';
 import type { Hub } from './hub.js';
 import { inTime } from './in-time.js';
+import { addLast, setLast } from './keep-last.js';
 import { MAX_LEFT_TOLD, readNodeReport, type NodeReport } from './node-packet.js';
 
 /**
@@ -94,9 +95,7 @@ export class NodePresence {
   /** These nodes have left for good. */
   noteLeft(nodes: readonly string[]): void {
     for (const node of nodes) {
-      this.left.delete(node);
-      this.left.add(node);
-      forgetFirst(this.left, MAX_LEFT);
+      addLast(this.left, node, MAX_LEFT);
       this.nextLooks.get(node)?.wake();
     }
   }
@@ -168,9 +167,7 @@ export class NodePresence {
   private noteMissing(node: string): void {
     const now = performance.now();
     const known = this.missingOf(node);
-    this.missing.delete(node);
-    this.missing.set(node, { since: now, isAsked: false, ...known, lookedAt: now });
-    forgetFirst(this.missing, MAX_MISSING);
+    setLast(this.missing, node, { since: now, isAsked: false, ...known, lookedAt: now }, MAX_MISSING);
   }
 
   /** Once, while it is missing. */
@@ -198,12 +195,6 @@ export class NodePresence {
     const missing = this.missing.get(node);
     return missing !== undefined && missing.lookedAt > performance.now() - REMEMBERED_MS ? missing : undefined;
   }
-}
-
-/** Keeps the last ones. */
-function forgetFirst(nodes: Set<string> | Map<string, unknown>, max: number): void {
-  const [first] = nodes.keys();
-  if (nodes.size > max) nodes.delete(first!);
 }
 
 /** The running promise for this key, or a new one. */

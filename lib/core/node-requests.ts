@@ -7,6 +7,7 @@ import { LimitExceededError, TransportUnavailableError } from '../protocol/error
 import { whenHeard } from './heard.js';
 import type { Hub } from './hub.js';
 import { inTime } from './in-time.js';
+import { addLast } from './keep-last.js';
 import type { Listener } from './listener.js';
 import { failed, silent, unavailable } from './node-failure.js';
 import { isNodeId, readNodePacket, type NodeCall, type NodePacket } from './node-packet.js';
@@ -88,7 +89,7 @@ export class NodeRequests {
     try {
       const failure = `node ${node} did not answer`;
       const answer = await this.request(this.channelOf(node), packet, timeoutMs, failure, node, leftAt);
-      this.noteKnown(node);
+      addLast(this.known, node, MAX_KNOWN);
       return answer;
     } catch (error) {
       if (error instanceof TransportUnavailableError) this.known.delete(node);
@@ -358,14 +359,6 @@ export class NodeRequests {
     this.pending.delete(id);
     for (const timer of pending.timers) clearTimeout(timer);
     return pending;
-  }
-
-  private noteKnown(node: string): void {
-    // Moves it to the end.
-    this.known.delete(node);
-    this.known.add(node);
-    const [first] = this.known;
-    if (this.known.size > MAX_KNOWN) this.known.delete(first!);
   }
 
   private abandon(): void {

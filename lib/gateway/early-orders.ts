@@ -1,3 +1,4 @@
+import { setLast } from '../core/keep-last.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
 import type { ConnectionOrder } from './connection-order.js';
 
@@ -17,11 +18,7 @@ export class EarlyOrders {
   private readonly byUser = new Map<string, EarlyOrder>();
 
   note(userId: string | number, order: ConnectionOrder, count: number): void {
-    const key = String(userId);
-    // Moves it to the end.
-    this.byUser.delete(key);
-    this.byUser.set(key, { order, count });
-    if (this.byUser.size > MAX_USERS) this.byUser.delete(this.byUser.keys().next().value!);
+    setLast(this.byUser, String(userId), { order, count }, MAX_USERS);
   }
 
   /** @param since - how many revocations and orders were known when the request came */

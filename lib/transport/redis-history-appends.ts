@@ -182,7 +182,9 @@ export class RedisHistoryAppends {
     const { batches } = lane;
     const before = batches[batches.indexOf(batch) - 1];
     const attempt = ++batch.attempt;
-    const begin = (): void => void (batch.attempt === 1 && (batch.triedMs = performance.now()));
+    const begin = (): void => {
+      if (batch.attempt === 1) batch.triedMs = performance.now();
+    };
     begin();
     const wasUnclear = batch.isUnclear;
     batch.isUnclear = batch.isOut = true;

@@ -192,8 +192,8 @@ export class RedisPublisher {
     const { promise: accepted, resolve } = new Deferred<boolean>();
     const deadline = performance.now() + this.timeoutMs;
     const number = ++this.batches;
-    const [bytes, isSent, sentMs] = [0, false, 0];
-    const batch: PublishBatch = { number, channel, text: '', bytes, deadline, accepted, resolve, isSent, sentMs };
+    const empty = { text: '', bytes: 0, isSent: false, sentMs: 0 };
+    const batch: PublishBatch = { number, channel, deadline, accepted, resolve, ...empty };
     this.waiting.push(batch);
     this.unsettled.add(batch);
     this.timer ??= setTimeout(this.expire, this.timeoutMs);

@@ -16,8 +16,9 @@ interface Interest {
 }
 
 /**
- * A broker with histories that nothing reaches, and that reaches nobody, before the test says so. As with Redis, each node has two connections: one for
- * commands, one for subscriptions. What goes one way over one connection keeps its order; beyond that there is none.
+ * A broker with histories that delivers nothing, in either direction, before the test says so. As with Redis, each node has two
+ * connections: one for commands, one for subscriptions. Each connection keeps the order in each direction; between connections there is
+ * no order.
  */
 export class SlowBroker {
   readonly histories = new MemoryHistories();

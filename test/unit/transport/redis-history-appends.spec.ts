@@ -202,19 +202,25 @@ async function outcomeOf(outcome: Promise<AppendOutcome>): Promise<string> {
   return settled.kind === 'appended' ? 'appended' : `${settled.kind}: ${settled.error?.message}`;
 }
 
+/** A second post that is sent after 9 of its 10 s, because of a first one, and has then been under way for as long. */
+async function sentLate() {
+  void post('1');
+  await turn();
+  const [first] = redis.calls.splice(0);
+  const second = post('2');
+  await jest.advanceTimersByTimeAsync(9_000);
+  first!.resolve(appended(1));
+  await turn();
+  const [call] = redis.calls;
+  await jest.advanceTimersByTimeAsync(9_000);
+  return { second, call: call! };
+}
+
 describe('A post whose time is over', () => {
   test('is not given up once it was sent: its answer may take as long again', async () => {
-    void post('1');
-    await turn();
-    const [first] = redis.calls.splice(0);
-    const second = post('2');
-    await jest.advanceTimersByTimeAsync(9_000);
-    first!.resolve(appended(1));
-    await turn();
-    const [call] = redis.calls;
+    const { second, call } = await sentLate();
     expect(redis.sent()).toEqual(['2']);
-    await jest.advanceTimersByTimeAsync(9_000);
-    call!.resolve(appended(2));
+    call.resolve(appended(2));
     expect(offsetOf(await second)).toBe(2);
   });
 
@@ -231,15 +237,8 @@ describe('A post whose time is over', () => {
   });
 
   test('is refused as soon as it is clear that it was not appended', async () => {
-    void post('1');
-    await turn();
-    const [first] = redis.calls.splice(0);
-    const second = post('2');
-    await jest.advanceTimersByTimeAsync(9_000);
-    first!.resolve(appended(1));
-    await turn();
-    await jest.advanceTimersByTimeAsync(9_000);
-    redis.calls[0]!.reject(replyError('BUSY Redis is busy'));
+    const { second, call } = await sentLate();
+    call.reject(replyError('BUSY Redis is busy'));
     expect(await outcomeOf(second)).toBe('refused: It is not appended: BUSY Redis is busy');
     await jest.advanceTimersByTimeAsync(10_000);
     expect(redis.sent()).toEqual(['2']);

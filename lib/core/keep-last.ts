@@ -1,0 +1,18 @@
+/** Makes a value the last one of a set, and forgets the first one if there are too many. */
+export function addLast<T>(set: Set<T>, value: T, max: number): void {
+  set.delete(value);
+  set.add(value);
+  forgetFirst(set, max);
+}
+
+/** Makes an entry the last one of a map, and forgets the first one if there are too many. */
+export function setLast<K, V>(map: Map<K, V>, key: K, value: V, max: number): void {
+  map.delete(key);
+  map.set(key, value);
+  forgetFirst(map, max);
+}
+
+function forgetFirst<K>(known: Set<K> | Map<K, unknown>, max: number): void {
+  const [first] = known.keys();
+  if (known.size > max) known.delete(first!);
+}
