@@ -100,7 +100,7 @@ describe.each(brokers)('The history store over %s', (_, start) => {
 const AGE_MS = 1_200;
 
 /** The guarantees that a store breaks; all failures are `AssertionError`s. */
-async function failures(wrong: (store: HistoryStore) => Partial<HistoryStore>, testMs = 500): Promise<string[]> {
+async function failures(wrong: (store: HistoryStore) => Partial<HistoryStore>, testMs = 1_000): Promise<string[]> {
   const broker = new MemoryBroker();
   class Wrong extends MemoryTransport {
     override readonly history: HistoryStore;
