@@ -9,7 +9,7 @@ import type { Finding } from '../support/ledger.js';
 // FAULT_SEED repeats one schedule, or begins with another; FAULT_SCHEDULES runs more of them, FAULT_WORLDS more at a time.
 
 const FIRST_SEED = Number(process.env['FAULT_SEED'] ?? 1);
-const SCHEDULES = Number(process.env['FAULT_SCHEDULES'] ?? (process.env['FAULT_SEED'] === undefined ? 24 : 1));
+const SCHEDULES = Number(process.env['FAULT_SCHEDULES'] ?? (process.env['FAULT_SEED'] === undefined ? 100 : 1));
 const WORLDS = Math.min(SCHEDULES, Number(process.env['FAULT_WORLDS'] ?? 4));
 
 /** Of this process; servers that starve too are taken for deaf by then. */

@@ -184,6 +184,11 @@ class LogCheck {
   private readonly had = new Set<string>();
   /** Messages since the last one with a place, and whether a gap preceded any of them. */
   private unseen = NONE_UNSEEN;
+  /**
+   * Where the last message may stand instead, after a wipe: it was tried again, its reader learns no positions, and a gap before it did
+   * not say whether the history began anew.
+   */
+  private orElse: number | undefined;
 
   constructor(
     private readonly log: HistoryLog,
@@ -215,7 +220,7 @@ class LogCheck {
     const { key, position } = message;
     // After a wipe, it belongs to the history that began then.
     const after = this.gaps.some(({ reason }) => reason === 'epoch') ? Infinity : (this.last ?? 0);
-    const rank = position ? order.rankAt(position) : order.rankOf(key, after);
+    const rank = position ? order.rankAt(position) : this.rankOf(key, after);
     // A reader without positions may have it from either branch, so it conflicts with neither.
     if (
       order.isLost(message) &&
@@ -233,8 +238,29 @@ class LogCheck {
       return this.find(isDoubled ? 'doubled' : 'disorder', `${message.key} at ${this.placeOf(rank)}`, message);
     }
     this.had.add(message.key);
+    const orElse = this.orElseOf(key, rank);
     this.step(rank, message);
     this.last = rank;
+    this.orElse = position ? undefined : orElse;
+  }
+
+  /** The place of a message of a reader without positions. */
+  private rankOf(key: string, after: number): number | undefined {
+    const rank = this.channel.order.rankOf(key, after);
+    const isNext = this.gaps.length > 0 || rank === (this.last ?? 0) + 1;
+    return isNext ? rank : (this.nextOrElse(key) ?? rank);
+  }
+
+  /** See {@link orElse}. */
+  private orElseOf(key: string, rank: number): number | undefined {
+    if (this.gaps.length === 0) return this.nextOrElse(key);
+    const other = this.channel.order.rankOf(key, rank)!;
+    return other > rank ? other : undefined;
+  }
+
+  private nextOrElse(key: string): number | undefined {
+    const { orElse } = this;
+    return orElse !== undefined && this.channel.order.rankOf(key, orElse) === orElse + 1 ? orElse + 1 : undefined;
   }
 
   /**
@@ -254,10 +280,11 @@ class LogCheck {
 
   /** Continues to the message of a rank; without one, to the end. */
   private step(rank: number, message: Placed | undefined): void {
-    const { gaps, unseen } = this;
+    const { gaps, unseen, orElse } = this;
     this.gaps = [];
     this.unseen = NONE_UNSEEN;
     this.counts.gaps += gaps.length;
+    if (gaps.length === 0 && orElse !== undefined && orElse < rank && rank !== this.last! + 1) this.last = orElse;
     const first = this.last === undefined ? this.begin(rank) : this.last + 1;
     // The places of unseen messages are unknown: if a gap was before one, no more may be missing after it.
     const missing = gaps.length === 0 && unseen.isTold ? 0 : Math.max(0, rank - first - unseen.count);
