@@ -61,7 +61,7 @@ export interface GatewayOptions {
    * accepts no connections meanwhile, and does not stay if there is no client or no other server. It does not wait for clients that
    * have only channels with a history. All clients come back within this time, less 3 s, so allow 3 s for each thousand of them, and
    * 4 more. 0: not at all. The end of the connections takes up to 0.7 s more if Redis does not answer.
-   * @defaultValue 8_000; under PM2 its `kill_timeout`, if that is shorter: 1_600
+   * @defaultValue 8_000; under PM2 at most its `kill_timeout` less 0.5 s, or half of it if that is more: 1_100 by default
    */
   leaveMs?: number | undefined;
   /**
