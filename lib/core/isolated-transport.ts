@@ -1,4 +1,4 @@
-import type { Observable } from 'rxjs';
+import { distinctUntilChanged, Observable } from 'rxjs';
 import { describe, kindOf } from '../protocol/channel-name.js';
 import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
 import { GAP_REASONS, isGapReason, positionFrom } from '../protocol/position.js';
@@ -44,8 +44,12 @@ export class IsolatedTransport implements Transport {
     }
   }
 
+  /** Each status once: the contract is to report changes. */
   get status(): Observable<TransportStatus> {
-    return this.transport.status;
+    const reported = new Observable<TransportStatus>((subscriber) => this.transport.status.subscribe(subscriber));
+    return reported.pipe(
+      distinctUntilChanged((one, next) => one.state === next.state && one.error?.message === next.error?.message),
+    );
   }
 
   async start(receiver: TransportReceiver, events: TransportEvents = {}): Promise<void> {

@@ -19,13 +19,10 @@ export class StatusLog {
 
   constructor(private readonly reporter: LoggingReporter) {}
 
-  /** Takes the status as it is now, or its next change. */
+  /** Takes the status as it is now, or its next change. A transport does not report the same again. */
   next(status: TransportStatus): void {
-    const isSame = this.before?.state === 'ready' && this.before.error?.message === status.error?.message;
     const { before = status } = this;
     this.before = status;
-    // The same again is no news.
-    if (status.state === 'ready' && isSame) return;
     if (status.state === 'waiting') this.waiting(before, status);
     else if (status.state === 'ready') this.ready(before, status);
   }

@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { firstValueFrom, from } from 'rxjs';
 import { Hub } from '../../../lib/core/hub.js';
 import { IsolatedTransport } from '../../../lib/core/isolated-transport.js';
 import type { HistoryStore } from '../../../lib/core/history-store.js';
-import type { Transport } from '../../../lib/core/transport.js';
+import type { Transport, TransportStatus } from '../../../lib/core/transport.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
 import { TransportUnavailableError } from '../../../lib/protocol/errors.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
@@ -116,6 +117,21 @@ describe('A transport of the application', () => {
       expect(failures()).toEqual([`"${method}" of the transport: it has not resolved for 10 s; ${rest}`]);
       expect(jest.getTimerCount()).toBe(0);
     }
+  });
+
+  test('that reports the same status again does not change its status', async () => {
+    const ready = (text?: string): TransportStatus => ({
+      state: 'ready',
+      ...(text !== undefined && { error: new Error(text) }),
+    });
+    const { hub, transport } = setup('hearers', () => undefined);
+    const reports = [ready(), ready(), ready('full'), ready('full'), ready('slow'), ready('full'), ready()];
+    Object.assign(transport, { status: from(reports) });
+    const seen: (string | undefined)[] = [];
+    hub.status.subscribe(({ error }) => seen.push(error?.message));
+    expect(seen).toEqual([undefined, 'full', 'slow', 'full', undefined]);
+    // For code that waits for a state.
+    expect(await firstValueFrom(hub.status)).toEqual({ state: 'ready' });
   });
 
   test('whose start fails after its time is up is reported', async () => {
