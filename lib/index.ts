@@ -117,6 +117,7 @@ export type {
   GapReason,
   HistoryOptions,
   IterateOptions,
+  LimitOptions,
   Limits,
   ListenableChannel,
   MessageParams,

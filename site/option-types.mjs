@@ -133,6 +133,7 @@ function describeOption(property) {
     name: property.name,
     type: typeText(declaration.type),
     isOptional: declaration.questionToken !== undefined,
+    takesUndefined: takesUndefined(declaration.type),
     defaultValue: tag && flat(ts.displayPartsToString(tag.text)),
     description: flat(ts.displayPartsToString(property.getDocumentationComment(checker))),
     /** The options that it takes in turn. */
@@ -140,6 +141,11 @@ function describeOption(property) {
       propertiesOf(type).map(({ declarations }) => declarations[0]),
     ),
   };
+}
+
+/** Whether `exactOptionalPropertyTypes` lets a caller pass `undefined`, which stands for an option that is not given. */
+function takesUndefined(node) {
+  return ts.isUnionTypeNode(node) && node.types.some(({ kind }) => kind === ts.SyntaxKind.UndefinedKeyword);
 }
 
 /** On one line, with what TSDoc links to as code. */

@@ -48,8 +48,9 @@ function listsOf(page) {
   });
 }
 
-function problemOf({ owner, name, description, isOptional, defaultValue, inner }) {
+function problemOf({ owner, name, description, isOptional, takesUndefined, defaultValue, inner }) {
   if (description === '') return [`${owner}.${name} has no description`];
+  if (isOptional && !takesUndefined) return [`${owner}.${name} is optional, and its type does not take undefined`];
   const isExplained = !isOptional || defaultValue !== undefined || inner.length > 0;
   return isExplained ? [] : [`${owner}.${name} has no @defaultValue`];
 }

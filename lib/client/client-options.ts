@@ -7,6 +7,9 @@ import type { Link, LinkReceiver } from './link.js';
 /** What `new Headers()` takes. Of this name there is a global type in browsers, but not on Node. */
 type HeadersInit = NonNullable<ConstructorParameters<typeof Headers>[0]>;
 
+/** Headers as `new Headers()` takes them, or an object with values that may be absent: `{ authorization: token && … }`. */
+export type ClientHeaders = HeadersInit | Readonly<Record<string, string | null | undefined>>;
+
 /** Options of `MessagingClient`. */
 export interface MessagingClientOptions {
   /**
@@ -17,42 +20,42 @@ export interface MessagingClientOptions {
   url: string | URL;
   /**
    * Headers for each request, or a function that is called for each request, so that it can return a fresh token.
-   * If it fails, the attempt to connect has failed. A header that cannot be sent closes the client as `misconfigured`, unless it has
-   * been open before.
+   * In an object, `undefined` and `null` leave a header out. If the function fails, the attempt to connect has failed. A header
+   * that cannot be sent closes the client as `misconfigured`, unless it has been open before.
    * @defaultValue none
    */
-  headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
+  headers?: ClientHeaders | (() => ClientHeaders | Promise<ClientHeaders>) | undefined;
   /**
    * Whether cookies go to another origin, as for `fetch`.
    * @defaultValue 'same-origin'
    */
-  credentials?: 'include' | 'omit' | 'same-origin';
+  credentials?: 'include' | 'omit' | 'same-origin' | undefined;
   /**
    * A function to use in place of the platform's `fetch`.
    * @defaultValue `globalThis.fetch`
    */
-  fetch?: typeof globalThis.fetch;
+  fetch?: typeof globalThis.fetch | undefined;
   /**
    * Classes that messages may contain, in addition to those of the channels and those with `@Serializable`.
    * @defaultValue none
    */
-  types?: readonly Class[];
+  types?: readonly Class[] | undefined;
   /**
    * Keeps one live instance for each keyed `@Serializable` and key: the next message that contains it updates it in place.
    * @defaultValue none: each message has instances of its own
    */
-  identityMap?: IdentityMap;
+  identityMap?: IdentityMap | undefined;
   /**
    * How the client reaches the server.
    * @defaultValue its own connection; `shareAcrossTabs()` makes one for all tabs of a page
    */
-  link?: LinkFactory;
+  link?: LinkFactory | undefined;
   /**
    * Called with each error that a listener throws, with each message that cannot be read, if the server refuses a channel
    * after a reconnect, and if `listen` fails.
    * @defaultValue `console.error`
    */
-  onError?: (error: unknown, context: ClientErrorContext) => unknown;
+  onError?: ((error: unknown, context: ClientErrorContext) => unknown) | undefined;
   /** @internal */
   [CLOCK]?: Clock;
 }

@@ -43,7 +43,7 @@ export type {
   SerializableOptions,
 } from '../protocol/index.js';
 export type { GapReason, Position } from '../protocol/position.js';
-export type { ClientErrorContext, LinkFactory, MessagingClientOptions } from './client-options.js';
+export type { ClientErrorContext, ClientHeaders, LinkFactory, MessagingClientOptions } from './client-options.js';
 export type { ClientStatus, CloseReason, ReturnReason } from './client-status.js';
 export type { Link, LinkReceiver } from './link.js';
 export type { MessageObserver, MessageStream } from './message-stream.js';

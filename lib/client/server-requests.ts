@@ -42,7 +42,10 @@ function headersOf(given: object = {}): Headers {
   let part = describe(given);
   try {
     const pairs =
-      Symbol.iterator in given ? (given as Headers) : Object.entries<string>(given as Record<string, string>);
+      Symbol.iterator in given
+        ? (given as Headers)
+        : // `new Headers()` would send the text "undefined".
+          Object.entries<string>(given as Record<string, string>).filter(([, value]) => (value ?? null) !== null);
     for (const pair of pairs) {
       part = quote(pair[0]);
       headers.append(...pair);

@@ -18,7 +18,7 @@ export interface ShareAcrossTabsOptions {
    * of them, so give tabs of different users different names.
    * @defaultValue ''
    */
-  name?: string;
+  name?: string | undefined;
 }
 
 /**

@@ -17,7 +17,7 @@ export interface ListenOptions {
    * error is logged and reported.
    * @defaultValue none
    */
-  onGap?: GapListener;
+  onGap?: GapListener | undefined;
   /**
    * Starts with earlier messages of a channel with history: a number of its last messages (1 to the channel's `maxMessages`), the
    * latest one, or all after a position (of `context.position` or `messages.position(channel)`). They come first, in order.
@@ -25,7 +25,7 @@ export interface ListenOptions {
    * after a position that are no longer kept are one gap.
    * @defaultValue only new messages
    */
-  replay?: number | 'latest' | Position;
+  replay?: number | 'latest' | Position | undefined;
 }
 
 const REPLAY = `a whole number of at least 1, 'latest' or a position { epoch, offset }`;

@@ -12,19 +12,19 @@ export interface PostOptions {
    * `true` is short for `scope: 'global'`.
    * @defaultValue as `scope` is
    */
-  global?: boolean;
+  global?: boolean | undefined;
   /**
    * How far the post reaches. `'local'`: this process. `'global'`: every server too, and an error without Redis. `'auto'`: global with
    * Redis, else local.
    * @defaultValue 'local'; for `sendMessage` 'auto'; on a channel with history 'auto', and 'local' is refused
    */
-  scope?: PostScope;
+  scope?: PostScope | undefined;
   /**
    * Identifies the post on a channel with history, 1 to 200 characters. While the history has it, the post is appended once,
    * however often it is made, and on whichever server. The same id with another message is refused.
    * @defaultValue none: each post is appended
    */
-  id?: string;
+  id?: string | undefined;
 }
 
 const MAX_ID_LENGTH = 200;

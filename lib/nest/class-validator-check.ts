@@ -1,4 +1,5 @@
 import type { ValidationError, ValidatorOptions } from 'class-validator';
+import { givenOptions } from '../protocol/check-options.js';
 import type { ClassFilter } from '../protocol/codec/class-filter.js';
 import type { InstanceCheck } from '../protocol/codec/instance-check.js';
 import { ConfigurationError } from '../protocol/errors.js';
@@ -45,7 +46,7 @@ class ClassValidatorCheck implements InstanceCheck {
   ) {
     this.late = LateRules.of(validator.getMetadataStorage());
     // As ValidationPipe has it: nested objects without rules are no error unless somebody says so.
-    this.arrived = { forbidUnknownValues: false, ...options, stopAtFirstError: true };
+    this.arrived = { forbidUnknownValues: false, ...givenOptions(options), stopAtFirstError: true };
     // Without `forbidNonWhitelisted` a whitelist takes properties away, from nested objects too.
     this.posted = { ...this.arrived, whitelist: options.forbidNonWhitelisted === true };
   }

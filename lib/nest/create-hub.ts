@@ -1,5 +1,6 @@
 import { Hub } from '../core/hub.js';
 import { IsolatedTransport } from '../core/isolated-transport.js';
+import { givenOptions } from '../protocol/check-options.js';
 import { RedisTransport } from '../transport/redis-transport.js';
 import { loadClassValidatorCheck } from './class-validator-check.js';
 import { loadClassTransformerFilter } from './class-transformer-loader.js';
@@ -11,7 +12,7 @@ import { refuseBundledRules } from './refuse-bundled-rules.js';
 export async function createHub(options: ResolvedMessagingOptions, reporter: LoggingReporter): Promise<Hub> {
   const { redis, transport, prefix, limits, types = [], validateOnPost, revocation, secret = [] } = options;
   refuseBundledRules();
-  const classFilter = await loadClassTransformerFilter(options.classTransformer);
+  const classFilter = await loadClassTransformerFilter(givenOptions(options.classTransformer ?? {}));
   const instanceCheck = await loadClassValidatorCheck(options.classValidator, classFilter);
   const own = transport && new IsolatedTransport(transport, reporter);
   const toOthers =

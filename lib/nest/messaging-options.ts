@@ -3,7 +3,7 @@ import type { InjectionToken, ModuleMetadata, OptionalFactoryDependency, Type } 
 import type { ListenerFailure } from '../core/reporter.js';
 import type { Transport } from '../core/transport.js';
 import type { AuthenticationClaims } from '../protocol/authentication.js';
-import type { Limits } from '../protocol/limits.js';
+import type { LimitOptions, Limits } from '../protocol/limits.js';
 import type { Class } from '../protocol/message.js';
 import type { RedisOption } from '../transport/redis-options.js';
 import type { GatewayOptions } from './gateway/gateway-options.js';
@@ -24,12 +24,12 @@ export interface ClassTransformerOptions {
    * Properties that are exposed to one of these groups are sent.
    * @defaultValue none: properties that are exposed to groups are not sent
    */
-  groups?: string[];
+  groups?: string[] | undefined;
   /**
    * Properties that are exposed in this version are sent.
    * @defaultValue none: versions do not matter
    */
-  version?: number;
+  version?: number | undefined;
 }
 
 /** Options of class-validator, the same as for a `ValidationPipe`. They apply to posts and to incoming messages. */
@@ -38,48 +38,48 @@ export interface ClassValidatorOptions {
    * Rules of these groups are checked.
    * @defaultValue none: all rules are checked
    */
-  groups?: string[];
+  groups?: string[] | undefined;
   /**
    * Whether rules without a group are checked in every group.
    * @defaultValue false
    */
-  always?: boolean;
+  always?: boolean | undefined;
   /**
    * Whether rules that have groups are left out if no `groups` are given.
    * @defaultValue false
    */
-  strictGroups?: boolean;
+  strictGroups?: boolean | undefined;
   /**
    * Whether properties without a rule are removed from incoming messages, for listeners. A posted message stays as it is,
    * because it belongs to the poster.
    * @defaultValue false
    */
-  whitelist?: boolean;
+  whitelist?: boolean | undefined;
   /**
    * With `whitelist`: whether a property without a rule makes a message invalid, at the post and on arrival.
    * @defaultValue false
    */
-  forbidNonWhitelisted?: boolean;
+  forbidNonWhitelisted?: boolean | undefined;
   /**
    * Whether instances of classes without any rule are invalid.
    * @defaultValue false
    */
-  forbidUnknownValues?: boolean;
+  forbidUnknownValues?: boolean | undefined;
   /**
    * Whether rules of properties that are `undefined` or null are skipped.
    * @defaultValue false
    */
-  skipMissingProperties?: boolean;
+  skipMissingProperties?: boolean | undefined;
   /**
    * Whether rules of properties that are null are skipped.
    * @defaultValue false
    */
-  skipNullProperties?: boolean;
+  skipNullProperties?: boolean | undefined;
   /**
    * Whether rules of properties that are `undefined` are skipped.
    * @defaultValue false
    */
-  skipUndefinedProperties?: boolean;
+  skipUndefinedProperties?: boolean | undefined;
 }
 
 /** Settings of event streams. */
@@ -181,7 +181,7 @@ export interface MessagingOptions<Request = any> {
   /** Settings of event streams. */
   sse?: SseOptions | undefined;
   /** Bounds that keep any input from growing memory without end. */
-  limits?: Partial<Limits> | undefined;
+  limits?: LimitOptions | undefined;
   /**
    * Which class-transformer rules apply to outgoing messages, as for `instanceToPlain`. If class-transformer is installed,
    * `@Exclude`, `@Expose` and `@Transform` always apply.

@@ -14,17 +14,17 @@ export interface SseRouteOptions {
    * Time between two heartbeat comments, in milliseconds; 0: none.
    * @defaultValue the module's `sse.heartbeatMs`
    */
-  heartbeatMs?: number;
+  heartbeatMs?: number | undefined;
   /**
    * Scopes that the request's authentication must have, all of them: 401 without an authentication, 403 without a scope.
    * @defaultValue none
    */
-  requiredScopes?: readonly string[];
+  requiredScopes?: readonly string[] | undefined;
   /**
    * The HTTP method. A browser's EventSource supports only GET.
    * @defaultValue RequestMethod.GET
    */
-  method?: RequestMethod;
+  method?: RequestMethod | undefined;
 }
 
 type Stream = Observable<unknown> | AsyncIterable<unknown>;

@@ -117,7 +117,7 @@ export function resolveOptions(options: MessagingOptions | undefined): ResolvedM
     );
   }
   for (const extra of Object.keys(EXTRAS)) {
-    if (typeof options === 'object' && options !== null && extra in options) {
+    if ((options as Readonly<Record<string, unknown>> | null)?.[extra] !== undefined) {
       throw new ConfigurationError(
         `${path}: option "${extra}" must be known before a factory runs; give it to forRootAsync() itself, beside useFactory`,
       );

@@ -16,38 +16,38 @@ export interface ChannelOptions {
    * posts are published there too, one packet per message, and its listeners hear the emits of a stock `ClientProxy`.
    * @defaultValue the module's `redis.interop`
    */
-  interop?: boolean;
+  interop?: boolean | undefined;
   /**
    * Whether clients may subscribe to it through the gateway, if its `requiredScopes` and its `@AuthorizeChannel` (if any)
    * let them.
    * @defaultValue false: the channel does not exist for clients, unless it has an `@AuthorizeChannel`
    */
-  clients?: boolean;
+  clients?: boolean | undefined;
   /**
    * Scopes that a client's authentication must have, all of them.
    * @defaultValue none
    */
-  requiredScopes?: readonly string[];
+  requiredScopes?: readonly string[] | undefined;
   /**
    * What happens to an event stream if more than `sse.maxBufferedBytes` waits for its reader. `disconnect`: it is
    * cut off, and its browser comes back. `dropOldest`: the oldest waiting messages of this channel are dropped, and the
    * event `messaging:gap` takes their place. `conflate`: of messages with the same key, only the latest waits.
    * @defaultValue 'disconnect'
    */
-  slowConsumer?: 'disconnect' | 'dropOldest' | 'conflate';
+  slowConsumer?: 'disconnect' | 'dropOldest' | 'conflate' | undefined;
   /**
    * The key of a message, for `slowConsumer: 'conflate'`: the share of a price, for instance.
    * @defaultValue none: required for `'conflate'`, and only for that
    */
   // oxlint-disable-next-line typescript/no-explicit-any -- the class of the messages is another parameter
-  conflateBy?: (message: any) => string | number;
+  conflateBy?: ((message: any) => string | number) | undefined;
   /**
    * Keeps its latest messages, even if servers or Redis crash. A reader gets the messages it missed, and a new reader may ask
    * for earlier messages (`replay`). Its messages have positions, and reach every server in the same order, including the
    * poster's.
    * @defaultValue no history
    */
-  history?: HistoryOptions;
+  history?: HistoryOptions | undefined;
   /**
    * Whether its messages are of the server that they are posted on: what comes from elsewhere under its name is not heard.
    * @internal

@@ -85,6 +85,13 @@ export function checkOptions(options: unknown, path: string, checks: Readonly<Re
   return undefined;
 }
 
+/** Removes options that are `undefined`, which would hide the defaults of another library. */
+export function givenOptions<T extends object>(options: T): { [Name in keyof T]: Exclude<T[Name], undefined> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
+    [Name in keyof T]: Exclude<T[Name], undefined>;
+  };
+}
+
 /**
  * Reads each option once: those that are given by getters too.
  *

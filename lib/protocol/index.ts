@@ -35,7 +35,7 @@ export {
 } from './errors.js';
 export { IdentityMap } from './identity-map.js';
 export type { IterateOptions } from './iteration.js';
-export type { Limits } from './limits.js';
+export type { LimitOptions, Limits } from './limits.js';
 export { Message, type Class } from './message.js';
 export {
   defineMessage,

@@ -8,13 +8,13 @@ export interface IterateOptions {
    * How many messages may wait to be taken. Any whole number of at least 1.
    * @defaultValue 1_000
    */
-  maxBuffered?: number;
+  maxBuffered?: number | undefined;
   /**
    * What happens to one more. `error`: the messages that wait are still given, then the loop throws a
    * {@link LimitExceededError}. `dropOldest`: the oldest one that waits is dropped.
    * @defaultValue 'error'
    */
-  overflow?: 'error' | 'dropOldest';
+  overflow?: 'error' | 'dropOldest' | undefined;
 }
 
 /** The checks of {@link IterateOptions}. */

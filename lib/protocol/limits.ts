@@ -74,8 +74,11 @@ export interface Limits {
   readonly maxRecoveriesPerSecondPerAddress: number;
 }
 
+/** Some of the {@link Limits}. */
+export type LimitOptions = { readonly [Name in keyof Limits]?: Limits[Name] | undefined };
+
 /** Fills in the defaults. Some follow from other limits, because all open connections may come back at once. */
-export function resolveLimits(given: Partial<Limits> = {}): Limits {
+export function resolveLimits(given: LimitOptions = {}): Limits {
   const { maxConnections = 100_000, maxConnectionsPerUser = 100, maxConnectionsPerAddress = 5_000 } = given;
   const perUser = Math.max(50, Math.ceil(maxConnectionsPerUser / 10));
   const perAddress = Math.max(500, Math.ceil(maxConnectionsPerAddress / 10));

@@ -32,17 +32,17 @@ export interface SerializableOptions {
    * The name on the wire. Give one if the code is minified or the class may be renamed.
    * @defaultValue the name of the class
    */
-  name?: string;
+  name?: string | undefined;
   /**
    * The property that holds the primary key. With it, instances may be sources of messages.
    * @defaultValue none: instances are not sources
    */
-  key?: string;
+  key?: string | undefined;
   /**
    * Whether clients may subscribe to what an instance sends.
    * @defaultValue false, unless an `@AuthorizeChannel` decides
    */
-  clients?: boolean;
+  clients?: boolean | undefined;
 }
 
 /** Options of {@link MessageSource}. */
@@ -51,14 +51,14 @@ export interface MessageSourceOptions {
    * The name on the wire. Give one if the code is minified or the class may be renamed.
    * @defaultValue the name of the class
    */
-  name?: string;
+  name?: string | undefined;
   /** The property that holds the key, which distinguishes this source from others of its class. */
   key: string;
   /**
    * Whether clients may subscribe to what an instance sends.
    * @defaultValue false, unless an `@AuthorizeChannel` decides
    */
-  clients?: boolean;
+  clients?: boolean | undefined;
 }
 
 // On the class itself and under a registered symbol, so that a class declared through the server's
@@ -146,7 +146,7 @@ export function MessageSource(options: MessageSourceOptions): ClassDecorator {
 function declare(
   target: Function,
   decorator: string,
-  given: Omit<ClassInfo, 'name' | 'isNamed' | 'replaces' | 'keyOf'> & { readonly name?: string },
+  given: Omit<ClassInfo, 'name' | 'isNamed' | 'replaces' | 'keyOf'> & { readonly name?: string | undefined },
 ): void {
   const name = given.name ?? target.name;
   if (!isTypeName(name)) {

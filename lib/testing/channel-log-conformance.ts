@@ -15,7 +15,7 @@ export interface ChannelLogUnderTest {
 /** How {@link channelLogConformance} tries a log. */
 export interface ConformanceOptions {
   /** How long the log may take for one thing that it is asked, in milliseconds. @defaultValue 2_000 */
-  readonly stepMs?: number;
+  readonly stepMs?: number | undefined;
 }
 
 const STEP_MS = 2_000;

@@ -17,7 +17,7 @@ import { CHANGES } from './history-changes-guarantees.js';
 /** How {@link historyStoreConformance} tries a store. */
 export interface HistoryStoreConformanceOptions {
   /** How long one test may take, in milliseconds. @defaultValue 15_000 */
-  readonly testMs?: number;
+  readonly testMs?: number | undefined;
 }
 
 const TEST_MS = 15_000;

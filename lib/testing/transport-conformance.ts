@@ -18,7 +18,7 @@ export interface TransportUnderTest {
 /** How {@link transportConformance} tries a transport. */
 export interface TransportConformanceOptions {
   /** How long one test may take, in milliseconds. @defaultValue 15_000 */
-  readonly testMs?: number;
+  readonly testMs?: number | undefined;
 }
 
 const TEST_MS = 15_000;

@@ -1,4 +1,5 @@
 import { describe } from '../protocol/channel-name.js';
+import { givenOptions } from '../protocol/check-options.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { thrownText } from '../protocol/thrown.js';
 import { Backoff } from './backoff.js';
@@ -74,7 +75,7 @@ export async function createConnections(
     const backoff = new Backoff(REDIS_BACKOFF);
     const options = {
       connectionName: `nestjs-messaging:${role}`,
-      ...given(source),
+      ...givenOptions(source),
       ...owned(source, backoff, source.enableReadyCheck === true),
     };
     const client = url === undefined ? new Redis(options) : new Redis(url, options);
@@ -297,9 +298,4 @@ function checkSharded(source: object): void {
   }
   if (typeof ssubscribe === 'function') return;
   throw new ConfigurationError('Option "redis.sharded" needs a version of ioredis that knows SSUBSCRIBE; update it');
-}
-
-/** Removes `undefined` values, which would hide the defaults of ioredis. */
-function given(options: object): object {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }

@@ -3,12 +3,12 @@ import {
   defineChannel,
   Message,
   messagesFrom,
+  MessagingClient,
   sourceRef,
   type ClientMessageContext,
   type ClientSubscription,
   type ListenHandle,
   type MessageParams,
-  type MessagingClient,
 } from 'nestjs-messaging/client';
 import { from, type Observable, type Unsubscribable } from 'rxjs';
 
@@ -134,4 +134,15 @@ export function watching(client: MessagingClient): void {
   // @ts-expect-error -- no such state
   client.onStatus(({ state }) => state === 'offline');
   client.onGap(({ channel, reason }) => channel.length + reason.length);
+}
+
+export function signingIn(token: string | undefined, setting: 'include' | undefined): MessagingClient[] {
+  const now = token === undefined ? {} : { authorization: token };
+  return [
+    new MessagingClient({ url: '/messages', headers: { authorization: token } }),
+    new MessagingClient({ url: '/messages', headers: async () => now, credentials: setting }),
+    new MessagingClient({ url: '/messages', headers: () => new Headers(), fetch: undefined, onError: undefined }),
+    // @ts-expect-error -- headers are texts
+    new MessagingClient({ url: '/messages', headers: { 'x-count': 1 } }),
+  ];
 }

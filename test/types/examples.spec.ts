@@ -151,7 +151,13 @@ const pages = texts.filter((file) => blocksOf(file).length > 0);
 const documents = pages.flatMap((file, index) => [document(file), ...filesIn(file, index)]);
 const examples = filesOf('lib', '.ts').flatMap(docstrings);
 
-function compile(all: readonly Example[]): Map<string, string[]> {
+/** What `strict` leaves open, as applications have it. */
+const STRICTNESS = {
+  'strict and more': {},
+  strict: { exactOptionalPropertyTypes: false, noUncheckedIndexedAccess: false },
+};
+
+function compile(all: readonly Example[], strictness: object = {}): Map<string, string[]> {
   const config = ts.readConfigFile(path.join(root, 'tsconfig.json'), (file) => ts.sys.readFile(file)).config as {
     compilerOptions: object;
   };
@@ -167,6 +173,7 @@ function compile(all: readonly Example[]): Map<string, string[]> {
       moduleResolution: 'Bundler',
       allowImportingTsExtensions: true,
       jsx: 'react-jsx',
+      ...strictness,
     },
     root,
   );
@@ -197,8 +204,8 @@ function compile(all: readonly Example[]): Map<string, string[]> {
   return problems;
 }
 
-describe('the examples', () => {
-  const problems = compile([...documents, ...examples]);
+describe.each(Object.entries(STRICTNESS))('the examples, compiled with settings that are %s', (_, strictness) => {
+  const problems = compile([...documents, ...examples], strictness);
 
   test.each(pages.map((name) => [name]))('of %s compile', (name) => {
     expect(problems.get(name)).toEqual([]);
@@ -211,7 +218,7 @@ describe('the examples', () => {
 
   test('would fail if they were wrong', () => {
     const wrong = { name: 'wrong', code: wrap("await messaging.postMessage(UserUpdates, 'no update');") };
-    expect(compile([wrong]).get('wrong')).toHaveLength(1);
+    expect(compile([wrong], strictness).get('wrong')).toHaveLength(1);
   });
 });
 

@@ -295,3 +295,12 @@ export async function awaiting(messages: MessagingService, client: MessagingClie
   void new Inbox(messages, Users, { limit: 1 });
   void order;
 }
+
+/** As `exactOptionalPropertyTypes` would refuse it: settings that may be missing. */
+export function passingOn(messages: MessagingService, id?: string, max?: number, replay?: Position): void {
+  void messages.postMessage(Users, new UserUpdate(1), { id, scope: undefined, global: undefined });
+  messages.addListener(Users, () => {}, { replay, onGap: undefined });
+  void messages.iterate(Users, { maxBuffered: max, overflow: undefined, replay });
+  defineChannel('passed_on', UserUpdate, { clients: undefined, slowConsumer: undefined, history: undefined });
+  MessagingModule.forRoot({ limits: { maxConnections: max }, classValidator: { whitelist: undefined } });
+}

@@ -21,7 +21,7 @@ export interface AuthorizeChannelOptions {
    * method no client may subscribe to the whole template.
    * @defaultValue false: it decides about one channel at a time
    */
-  all?: boolean;
+  all?: boolean | undefined;
 }
 
 /** What a decorator says of a method. */

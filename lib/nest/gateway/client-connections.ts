@@ -28,7 +28,7 @@ export interface DisconnectOptions {
    * Whether the client comes back by itself, at once and with fresh `headers`. Guards and authorizers then decide again.
    * @defaultValue false: the client stays away until the page asks again, as after a revocation
    */
-  reconnect?: boolean;
+  reconnect?: boolean | undefined;
 }
 
 /** Options of {@link ClientConnections.list}. */
@@ -37,7 +37,7 @@ export interface ListConnectionsOptions {
    * How many connections to list at most, up to 1,000.
    * @defaultValue 100
    */
-  limit?: number;
+  limit?: number | undefined;
 }
 
 /** The number of a user's connections that were changed. */

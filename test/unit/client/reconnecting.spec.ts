@@ -7,6 +7,7 @@ import {
   MessagingClient,
   MessagingError,
   shareAcrossTabs,
+  type ClientHeaders,
   type MessagingClientOptions,
 } from 'nestjs-messaging/client';
 import { Queue } from '../../support/queue.js';
@@ -743,6 +744,18 @@ describe('Headers', () => {
       expect([harness.gateway.requests, harness.clock.pending]).toEqual([[], 0]);
     },
   );
+
+  test.each<[string, (given: object) => unknown]>([
+    ['an object', (given) => given],
+    ['a function', (given) => () => given],
+  ])('without a value are left out: %s', async (_, make) => {
+    const given = { authorization: undefined, 'x-none': null, 'x-empty': '', 'x-token': 'a' };
+    await using harness = await Harness.start({ headers: make(given) as ClientHeaders });
+    const { stream } = await harness.subscribed();
+    expect(stream.request.headers).toMatchObject({ 'x-empty': '', 'x-token': 'a' });
+    expect(stream.request.headers).not.toHaveProperty('authorization');
+    expect(stream.request.headers).not.toHaveProperty('x-none');
+  });
 
   test('may be undefined', async () => {
     await using harness = await Harness.start({ headers: () => undefined as unknown as HeadersInit });

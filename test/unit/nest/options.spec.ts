@@ -147,6 +147,11 @@ describe('Each option of the module', () => {
     }
   });
 
+  test('may be undefined, and then has its default', () => {
+    const options = [...optionsOf('MessagingModule.forRoot').keys()].map((option) => [option, undefined]);
+    expect(resolveOptions(Object.fromEntries(options) as object)).toEqual(resolveOptions({}));
+  });
+
   test('is a function if it is an optional method of a transport', () => {
     const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { hearers: 'no' });
     expect(() => resolveOptions({ transport })).toThrow(

@@ -342,6 +342,12 @@ describe('The options of class-validator', () => {
     expect(() => from.postMessage(Unruleds, new Unruled())).toThrow('unknown value');
   });
 
+  test('forbidUnknownValues: keeps its default if it is undefined', async () => {
+    const { from } = await servers({ classValidator: { forbidUnknownValues: undefined } });
+    const post = Object.assign(new Post(1), { nested: new Unruled() });
+    await expect(from.postMessage(Posts, post, { global: true })).resolves.toBe(true);
+  });
+
   test('skipMissingProperties: ignores missing properties', async () => {
     const { from } = await servers({ classValidator: { skipMissingProperties: true } });
     await expect(from.postMessage(Posts, Object.assign(new Post(1), { id: undefined }))).resolves.toBe(true);
