@@ -54,6 +54,11 @@ function withStore(method: keyof HistoryStore, replacement: (...args: never[]) =
   return { hub, failures };
 }
 
+const ready = (text?: string): TransportStatus => ({
+  state: 'ready',
+  ...(text !== undefined && { error: new Error(text) }),
+});
+
 /** After unhandled rejections have been reported. */
 const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
@@ -120,10 +125,6 @@ describe('A transport of the application', () => {
   });
 
   test('that reports the same status again does not change its status', async () => {
-    const ready = (text?: string): TransportStatus => ({
-      state: 'ready',
-      ...(text !== undefined && { error: new Error(text) }),
-    });
     const { hub, transport } = setup('hearers', () => undefined);
     const reports = [ready(), ready(), ready('full'), ready('full'), ready('slow'), ready('full'), ready()];
     Object.assign(transport, { status: from(reports) });
