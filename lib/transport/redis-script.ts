@@ -4,6 +4,8 @@ import type { RedisClient } from './redis-client.js';
 /** A script that is called by its hash. Redis gets the text if it does not know the script. */
 export class RedisScript {
   private readonly sha: string;
+  /** The connections over which the text is on its way. */
+  private readonly teaching = new WeakSet<RedisClient>();
 
   constructor(private readonly text: string) {
     this.sha = createHash('sha1').update(text).digest('hex');
@@ -22,15 +24,23 @@ export class RedisScript {
   /**
    * Runs it. For a Cluster, at the master of the keys.
    *
-   * @param taught - Redis did not know it yet, has run nothing, and is sent the text
+   * @param taught - Redis did not know it yet and has run nothing; it is called again
    * @throws (rejects) errors of Redis and of the link
    */
   run(client: RedisClient, keys: readonly string[], args: readonly string[], taught?: () => void): Promise<unknown> {
-    const number = String(keys.length);
-    return client.call('EVALSHA', this.sha, number, ...keys, ...args).catch((error: Error) => {
+    const rest = [String(keys.length), ...keys, ...args];
+    const runKnown = (): Promise<unknown> => client.call('EVALSHA', this.sha, ...rest);
+    const runText = (): Promise<unknown> => client.call('EVAL', this.text, ...rest);
+    const unknown = (error: Error): Promise<unknown> => {
       if (!error.message.startsWith('NOSCRIPT')) throw error;
       taught?.();
-      return client.call('EVAL', this.text, number, ...keys, ...args);
-    });
+      // Each master of a Cluster has to get the text.
+      if (client.isCluster) return runText();
+      // The text is before this call on the same connection. Thousands of calls that were under way need not send it too.
+      if (this.teaching.has(client)) return runKnown().catch(unknown);
+      this.teaching.add(client);
+      return runText().finally(() => this.teaching.delete(client));
+    };
+    return runKnown().catch(unknown);
   }
 }

@@ -62,6 +62,22 @@ describe('A post to a channel with history', () => {
     expect(await kept(history)).toEqual(['1 1', '2 2']);
   });
 
+  test('sends a Redis that has forgotten the script its text once, with however many other posts it is under way', async () => {
+    const server = await nodes.server();
+    const probe = nodes.probe(server);
+    const [{ history }] = await nodes.node(server.url);
+    const channels = Array.from({ length: 500 }, (_, index) => `news/${index}`);
+    const postAll = () =>
+      Promise.all(
+        channels.map((channel) => history.append(channel, { payload: '1', id: undefined, digest: undefined }, BOUNDS)),
+      );
+    await postAll();
+    await probe.redis.script('FLUSH');
+    const before = await probe.calls('eval');
+    expect((await postAll()).map(offsetOf)).toEqual(channels.map(() => 2));
+    expect((await probe.calls('eval')) - before).toBe(1);
+  });
+
   test.each(['down', 'up'] as const)(
     'is appended and published once if the connection is cut in the middle of it (%s)',
     async (way) => {
