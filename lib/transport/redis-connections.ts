@@ -5,6 +5,7 @@ import { thrownText } from '../protocol/thrown.js';
 import { Backoff } from './backoff.js';
 import { REDIS_BACKOFF, isRedisClient, membersOf, type RedisClient } from './redis-client.js';
 import { checkUsable, type RedisConnectionOptions } from './redis-connection-options.js';
+import { RedisFunctions, type WarnOfFunction } from './redis-functions.js';
 import type { RedisSettings } from './redis-options.js';
 
 /** A connection that the transport owns, with the back-off of its attempts. */
@@ -58,17 +59,21 @@ const MEMBER_BEHAVIOUR = {
 /**
  * Makes the connection for commands and the one for subscriptions. They are not connected yet, unless a factory has connected them.
  *
+ * @param warn - told once of each function among the options of ioredis that fails
  * @throws ConfigurationError if ioredis is missing or a factory returns another value
  */
 export async function createConnections(
   { source, url, sharded }: RedisSettings,
   load: () => Promise<RedisConstructor> = loadIoredis,
+  warn: WarnOfFunction = () => undefined,
 ): Promise<OwnedConnections> {
-  if (typeof source === 'function') return adoptTwo(source, sharded);
+  const functions = new RedisFunctions(warn);
+  if (typeof source === 'function') return adoptTwo(source, sharded, functions);
   if (sharded) checkSharded(source);
   if (isRedisClient(source)) {
     checkClient(source);
-    return { commands: duplicate(source), subscriber: source.isCluster ? undefined : duplicate(source) };
+    const commands = duplicate(source, functions);
+    return { commands, subscriber: source.isCluster ? undefined : duplicate(source, functions) };
   }
   const Redis = await load();
   const connect = (role: string): OwnedConnection => {
@@ -76,7 +81,7 @@ export async function createConnections(
     const options = {
       connectionName: `nestjs-messaging:${role}`,
       ...givenOptions(source),
-      ...owned(source, backoff, source.enableReadyCheck === true),
+      ...owned(source, functions, backoff, source.enableReadyCheck === true),
     };
     const client = url === undefined ? new Redis(options) : new Redis(url, options);
     return { client, backoff };
@@ -142,28 +147,29 @@ export async function loadIoredis(load: () => Promise<object> = () => import('io
   throw new ConfigurationError('Option "redis" needs ioredis 5.3.0 or later; npm install ioredis@latest');
 }
 
-function duplicate(client: RedisClient): OwnedConnection {
+function duplicate(client: RedisClient, functions: RedisFunctions): OwnedConnection {
   const backoff = new Backoff(REDIS_BACKOFF);
   if (!client.isCluster) {
-    return { client: client.duplicate(owned(client.options, backoff, false, usualStrategies(client))), backoff };
+    const options = owned(client.options, functions, backoff, false, usualStrategies(client));
+    return { client: client.duplicate(options), backoff };
   }
   // A Cluster takes the nodes first, then options. It must queue commands until it has found its nodes.
-  const { redisOptions } = client.options as { redisOptions?: object };
+  const { redisOptions = {} } = client.options as { redisOptions?: object };
   const options = {
-    ...clusterBehaviour(client, backoff),
+    ...clusterBehaviour(client, functions, backoff),
     lazyConnect: true,
-    redisOptions: { ...redisOptions, ...MEMBER_BEHAVIOUR },
+    redisOptions: { ...redisOptions, ...functions.isolated(redisOptions, () => backoff.next()), ...MEMBER_BEHAVIOUR },
   };
   const cluster = client as unknown as { duplicate(nodes: readonly unknown[], options: object): RedisClient };
   return { client: cluster.duplicate([], options), backoff };
 }
 
-function adoptTwo(factory: () => RedisClient, sharded: boolean): OwnedConnections {
+function adoptTwo(factory: () => RedisClient, sharded: boolean, functions: RedisFunctions): OwnedConnections {
   const made: unknown[] = [];
   const make = (): OwnedConnection => {
     const client = ask(factory);
     made.push(client);
-    return adopt(client);
+    return adopt(client, functions);
   };
   try {
     const commands = make();
@@ -201,7 +207,7 @@ function discard(made: unknown): void {
   }
 }
 
-function adopt(client: unknown): OwnedConnection {
+function adopt(client: unknown, functions: RedisFunctions): OwnedConnection {
   if (!isRedisClient(client)) {
     throw new ConfigurationError(
       `Option "redis": the function must give an ioredis Redis or Cluster, not ${describe(client)}`,
@@ -211,26 +217,30 @@ function adopt(client: unknown): OwnedConnection {
   const backoff = new Backoff(REDIS_BACKOFF);
   // ioredis reads these options when it needs them, not in its constructor. The factory still decides how to connect.
   const { options } = client;
-  if (client.isCluster) Object.assign(options, clusterBehaviour(client, backoff));
-  else
+  if (client.isCluster) {
+    const { redisOptions = {} } = options as { redisOptions?: object };
+    Object.assign(options, clusterBehaviour(client, functions, backoff));
     Object.assign(
-      options,
-      BEHAVIOUR,
-      spacing(options, backoff, usualStrategies(client)),
-      sentinelDefaults(options, true),
+      redisOptions,
+      functions.isolated(redisOptions, () => backoff.next()),
     );
+  } else {
+    const strategies = spacing(options, functions, backoff, usualStrategies(client));
+    Object.assign(options, BEHAVIOUR, strategies, sentinelDefaults(options, true));
+  }
   return { client, backoff };
 }
 
 function owned(
   options: RedisConnectionOptions,
+  functions: RedisFunctions,
   backoff: Backoff,
   enableReadyCheck: boolean,
   usual?: Strategies,
 ): object {
   return {
     ...BEHAVIOUR,
-    ...spacing(options, backoff, usual),
+    ...spacing(options, functions, backoff, usual),
     ...sentinelDefaults(options, usual !== undefined),
     lazyConnect: true,
     monitor: false,
@@ -246,13 +256,18 @@ interface Strategies {
   readonly sentinelRetryStrategy?: unknown;
 }
 
-/** The wait before attempts: the application's own function if there is one, otherwise the common back-off. */
-function spacing(own: Strategies, backoff: Backoff, usual: Strategies = {}): Strategies {
+/**
+ * The functions of a connection, isolated. The wait before attempts is the application's own function if there is one, otherwise the common
+ * back-off.
+ */
+function spacing(own: Strategies, functions: RedisFunctions, backoff: Backoff, usual: Strategies = {}): object {
   const isOwn = (name: keyof Strategies): boolean => typeof own[name] === 'function' && own[name] !== usual[name];
+  const waitMs = (): number => backoff.next();
   return {
-    retryStrategy: isOwn('retryStrategy') ? own.retryStrategy : () => backoff.next(),
+    ...functions.isolated(own, waitMs),
+    ...(isOwn('retryStrategy') ? {} : { retryStrategy: waitMs }),
     // A round through all Sentinels is one attempt, without rounds of its own.
-    sentinelRetryStrategy: isOwn('sentinelRetryStrategy') ? own.sentinelRetryStrategy : () => null,
+    ...(isOwn('sentinelRetryStrategy') ? {} : { sentinelRetryStrategy: () => null }),
   };
 }
 
@@ -272,13 +287,15 @@ function sentinelDefaults(options: RedisConnectionOptions, isClient: boolean): o
   };
 }
 
-function clusterBehaviour(client: RedisClient, backoff: Backoff): object {
+function clusterBehaviour(client: RedisClient, functions: RedisFunctions, backoff: Backoff): object {
   const { clusterRetryStrategy } = client.options as { clusterRetryStrategy?: unknown };
   const none = { lazyConnect: true, clusterRetryStrategy: undefined };
   const cluster = client as unknown as { duplicate(nodes: readonly unknown[], options: object): RedisClient };
   const usual = (cluster.duplicate([], none).options as { clusterRetryStrategy?: unknown }).clusterRetryStrategy;
   const isOwn = typeof clusterRetryStrategy === 'function' && clusterRetryStrategy !== usual;
-  return { keyPrefix: '', clusterRetryStrategy: isOwn ? clusterRetryStrategy : () => backoff.next() };
+  const waitMs = (): number => backoff.next();
+  const isolated = functions.isolated(client.options, waitMs);
+  return { keyPrefix: '', ...isolated, ...(isOwn ? {} : { clusterRetryStrategy: waitMs }) };
 }
 
 /** @throws ConfigurationError for a client with settings that cannot work */

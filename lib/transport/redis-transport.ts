@@ -195,7 +195,8 @@ export class RedisTransport implements Transport {
 
   private async connect(receiver: TransportReceiver, events: TransportEvents): Promise<void> {
     if (this.closing) return;
-    const { commands, subscriber } = await createConnections(this.settings, this.load);
+    const warn = (text: string): void => this.reader.warn(text);
+    const { commands, subscriber } = await createConnections(this.settings, this.load, warn);
     this.reader.attach(receiver, events);
     this.gate.attach(events.beforePosts);
     const link = new RedisLink(
