@@ -209,6 +209,36 @@ test('an application starts without waiting for a Redis that is away, and answer
   expect(await firstValueFrom(other.client.send('alone', {}))).toBe('answered');
 });
 
+test.each<[string, () => void | Promise<void>, () => void | Promise<unknown>]>([
+  ['hangs', () => redis.pause(), () => redis.resume()],
+  ['is gone', () => redis.kill(), () => redis.restart()],
+])(
+  'a server with an open request closes soon if Redis %s, however long posts may wait',
+  async (what, disturb, mend) => {
+    const asked = new Queue<void>();
+    @Controller()
+    class Answers {
+      @MessagePattern('never')
+      never() {
+        asked.push();
+        return new Promise(() => {});
+      }
+    }
+    const served = await serve([Answers], { redis: { url: redis.url, publishTimeoutMs: 100_000 } });
+    served.client.send('never', {}).subscribe({ error: () => {} });
+    await asked.next();
+    const statuses = new Queue<string>();
+    served.server.status.subscribe(statuses.push);
+    await disturb();
+    if (what === 'is gone') await statuses.until((status) => status === 'reconnecting');
+    const begun = performance.now();
+    await served.app.close();
+    // Far above the 0.7 s that it takes, far below the time until the link of a Redis that hangs is cut.
+    expect(performance.now() - begun).toBeLessThan(3_000);
+    await mend();
+  },
+);
+
 test('with a secret, a request of a server that has it is answered, and a request of a neighbour reaches no handler', async () => {
   const asked: unknown[] = [];
   @Controller()

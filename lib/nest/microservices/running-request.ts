@@ -1,8 +1,12 @@
 import { Subject } from 'rxjs';
 import type { Hub } from '../../core/hub.js';
+import { inTime } from '../../core/in-time.js';
 import type { Channel } from '../../protocol/channel.js';
 import { isErrorOf, thrownText } from '../../protocol/thrown.js';
 import { replyChannel, type ReplyMessage, type RequestMessage } from './request-reply.js';
+
+/** How long the broker may take to accept the last answer when the server shuts down, in milliseconds. */
+const LAST_REPLY_MS = 500;
 
 /** Nest's `WritePacket`, where nothing is `any`. */
 interface Answer {
@@ -46,12 +50,12 @@ export class RunningRequest {
     this.ended.next();
   }
 
-  /** Ends the answers with an error that tells the caller why, and waits until it is on its way. */
+  /** Ends the answers with an error that tells the caller why, and waits until it is on its way, but not for a broker that is away. */
   async abort(message: string): Promise<void> {
     this.ended.error({ status: 'error', message });
     // Nest sends answers in a later tick.
     await new Promise((resolve) => setImmediate(resolve));
-    await this.lastReply;
+    await inTime(this.lastReply, LAST_REPLY_MS, () => undefined);
   }
 
   private send({ err, response, isDisposed }: Answer): void {
