@@ -1,10 +1,11 @@
-import { distinctUntilChanged, Observable } from 'rxjs';
+import type { Observable } from 'rxjs';
 import { describe, kindOf } from '../protocol/channel-name.js';
 import { ConfigurationError, InvalidMessageError, TransportUnavailableError } from '../protocol/errors.js';
 import { GAP_REASONS, isGapReason, positionFrom } from '../protocol/position.js';
 import type { HistoryStore } from './history-store.js';
 import { inTime } from './in-time.js';
 import { IsolatedHistoryStore } from './isolated-history-store.js';
+import { isolateStatus } from './isolated-status.js';
 import { isolate } from './isolate.js';
 import type { Reporter } from './reporter.js';
 import type {
@@ -29,6 +30,7 @@ const ANSWER_PATIENCE_MS = 2_000;
 export class IsolatedTransport implements Transport {
   readonly history: HistoryStore | undefined;
   readonly noInterop: string | undefined;
+  readonly status: Observable<TransportStatus>;
   /** Resolves with `undefined` also if the transport fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
   readonly hearers?: (name: string) => Promise<number | undefined>;
 
@@ -37,19 +39,12 @@ export class IsolatedTransport implements Transport {
     private readonly reporter: Reporter,
   ) {
     const { history, noInterop } = transport;
+    this.status = isolateStatus(transport, (error) => this.failed('status', error));
     this.noInterop = typeof noInterop === 'string' ? noInterop : undefined;
     this.history = history && new IsolatedHistoryStore(history, reporter);
     if (transport.hearers !== undefined) {
       this.hearers = (name) => this.ask('hearers', () => transport.hearers!(name), isCount, 'a count');
     }
-  }
-
-  /** Each status once: the contract is to report changes. */
-  get status(): Observable<TransportStatus> {
-    const reported = new Observable<TransportStatus>((subscriber) => this.transport.status.subscribe(subscriber));
-    return reported.pipe(
-      distinctUntilChanged((one, next) => one.state === next.state && one.error?.message === next.error?.message),
-    );
   }
 
   async start(receiver: TransportReceiver, events: TransportEvents = {}): Promise<void> {
@@ -111,15 +106,15 @@ export class IsolatedTransport implements Transport {
 
   /** Resolves with `false` also if the transport fails, or takes longer than {@link ANSWER_PATIENCE_MS}. */
   async catchUp(): Promise<boolean> {
-    if (this.transport.catchUp === undefined) return true;
-    return (await this.ask('catchUp', () => this.transport.catchUp!(), isBoolean, 'true, false')) ?? false;
+    const question = (): unknown => (this.transport.catchUp === undefined ? true : this.transport.catchUp());
+    return (await this.ask('catchUp', question, isBoolean, 'true, false')) ?? false;
   }
 
   /** Resolves also if the transport fails, or takes longer than {@link PATIENCE_MS}. */
   async settled(): Promise<void> {
-    if (this.transport.settled === undefined) return;
     try {
-      await this.waitFor('settled', this.transport.settled(), 'clients that change servers may get messages twice');
+      if (this.transport.settled !== undefined)
+        await this.waitFor('settled', this.transport.settled(), 'clients that change servers may get messages twice');
     } catch (error) {
       this.failed('settled', error);
     }

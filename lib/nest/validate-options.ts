@@ -35,7 +35,10 @@ const CLASS_VALIDATOR: Record<keyof ClassValidatorOptions, OptionCheck> = {
   skipUndefinedProperties: flag,
 };
 
-const TRANSPORT_METHODS = ['start', 'publish', 'subscribe', 'unsubscribe', 'close'] as const;
+const TRANSPORT_METHODS = ['start', 'publish', 'subscribe', 'unsubscribe', 'close'];
+const OPTIONAL_TRANSPORT_METHODS = ['hearers', 'catchUp', 'settled'];
+const HISTORY_METHODS = ['append', 'read', 'positions'];
+const OPTIONAL_HISTORY_METHODS = ['changes', 'check'];
 
 const LIMITS: Record<string, OptionCheck> = {
   ...Object.fromEntries(Object.keys(DEFAULT_LIMITS).map((limit) => [limit, wholeNumber(1)])),
@@ -50,11 +53,10 @@ const MODULE: Record<string, OptionCheck> = readable({
   },
   transport: (value) => {
     const transport = (value ?? {}) as Record<string, unknown> & { status?: { subscribe?: unknown } | null };
-    const missing = TRANSPORT_METHODS.find((method) => typeof transport[method] !== 'function');
-    if (missing !== undefined) return `a Transport (it has no method "${missing}")`;
-    if (!['undefined', 'function'].includes(typeof transport['hearers'])) {
-      return 'a Transport (its "hearers" is no method)';
-    }
+    const problem =
+      problemOfMethods(transport, TRANSPORT_METHODS, OPTIONAL_TRANSPORT_METHODS) ??
+      problemOfHistory(transport['history']);
+    if (problem !== undefined) return `a Transport (${problem})`;
     return typeof transport.status?.subscribe === 'function'
       ? undefined
       : 'a Transport (its "status" is no Observable)';
@@ -102,6 +104,25 @@ const ASYNC: Record<string, OptionCheck> = {
   useClass: callback,
   useExisting: callback,
 };
+
+/** What is wrong with methods; `undefined`: nothing. */
+function problemOfMethods(
+  of: Record<string, unknown>,
+  required: readonly string[],
+  optional: readonly string[],
+): string | undefined {
+  const missing = required.find((method) => typeof of[method] !== 'function');
+  if (missing !== undefined) return `it has no method "${missing}"`;
+  const wrong = optional.find((method) => of[method] !== undefined && typeof of[method] !== 'function');
+  return wrong && `its "${wrong}" is no method`;
+}
+
+function problemOfHistory(history: unknown): string | undefined {
+  if (history === undefined) return undefined;
+  const store = (history ?? {}) as Record<string, unknown>;
+  const problem = problemOfMethods(store, HISTORY_METHODS, OPTIONAL_HISTORY_METHODS);
+  return problem && `its "history" is no HistoryStore: ${problem}`;
+}
 
 /**
  * Checks what a factory or `forRoot()` gave and fills in the defaults.

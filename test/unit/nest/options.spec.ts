@@ -153,10 +153,25 @@ describe('Each option of the module', () => {
   });
 
   test('is a function if it is an optional method of a transport', () => {
-    const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { hearers: 'no' });
+    for (const method of ['hearers', 'catchUp', 'settled']) {
+      const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { [method]: 'no' });
+      expect(() => resolveOptions({ transport })).toThrow(
+        `option "transport" must be a Transport (its "${method}" is no method)`,
+      );
+      expect(() => resolveOptions({ transport: Object.assign(transport, { [method]: undefined }) })).not.toThrow();
+    }
+  });
+
+  test.each([
+    [null, 'it has no method "append"'],
+    ['redis', 'it has no method "append"'],
+    [{ ...new MemoryTransport(new MemoryBroker()).history, read: undefined }, 'it has no method "read"'],
+    [{ ...new MemoryTransport(new MemoryBroker()).history, changes: 5 }, 'its "changes" is no method'],
+  ])('is a store if it is the history of a transport, not %p', (history, problem) => {
+    const transport = Object.assign(new MemoryTransport(new MemoryBroker()), { history: history as never });
     expect(() => resolveOptions({ transport })).toThrow(
-      'option "transport" must be a Transport (its "hearers" is no method)',
+      `option "transport" must be a Transport (its "history" is no HistoryStore: ${problem})`,
     );
-    expect(() => resolveOptions({ transport: Object.assign(transport, { hearers: undefined }) })).not.toThrow();
+    expect(() => resolveOptions({ transport: Object.assign(transport, { history: undefined }) })).not.toThrow();
   });
 });
