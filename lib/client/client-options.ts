@@ -65,13 +65,12 @@ export const CLIENT_OPTIONS: Record<Exclude<keyof MessagingClientOptions, typeof
   // Checked with the first connection.
   url: () => undefined,
   headers: (value) =>
-    value && ['function', 'object'].includes(typeof value) ? undefined : 'headers or a function that returns them',
+    !(value && ['function', 'object'].includes(typeof value)) && 'headers or a function that returns them',
   credentials: oneOf('omit', 'same-origin', 'include'),
   fetch: callback,
   types: classes,
   // Not by its class, which would then be part of every page.
-  identityMap: (value) =>
-    typeof (value as Partial<IdentityMap> | null)?.begin === 'function' ? undefined : 'an IdentityMap',
+  identityMap: (value) => typeof (value as Partial<IdentityMap> | null)?.begin !== 'function' && 'an IdentityMap',
   link: callback,
   onError: callback,
 };

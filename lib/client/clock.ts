@@ -1,3 +1,5 @@
+import { MAX_TIMEOUT_MS } from './times.js';
+
 /** Time and chance. */
 export interface Clock {
   /** Milliseconds since 1970. Somebody may set this clock, also back. */
@@ -12,9 +14,6 @@ export interface Clock {
 
 /** The option of a client that gives it another clock, for tests. A symbol, so that no error lists it. */
 export const CLOCK: unique symbol = Symbol.for('nestjs-messaging:clock');
-
-/** The longest time that a timer can take: 31 bits of milliseconds. */
-const MAX_TIMEOUT_MS = 2_147_483_647;
 
 /** The ones of the platform. */
 export const realClock: Clock = {

@@ -10,7 +10,7 @@ import { REPLAY_FORM, readReplay } from '../protocol/replay.js';
 import { NAME_IT, isMinified, typeName } from '../protocol/serializable.js';
 import { KnownTypes } from '../protocol/known-types.js';
 import { thrownText } from '../protocol/thrown.js';
-import { CLIENT_OPTIONS, type ClientErrorContext, type MessagingClientOptions } from './client-options.js';
+import { CLIENT_OPTIONS, type MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
 import { isDeclaredAnew } from './declared-anew.js';
 import { isolate } from './isolate.js';
@@ -25,10 +25,10 @@ import {
   type ListenHandle,
   type MessageReceiver,
 } from './registration.js';
-import { HURRIED_MS } from './retry.js';
 import { ServerLink } from './server-link.js';
 import { Subscriptions } from './subscriptions.js';
 import { targetOf, type Target } from './target.js';
+import { HURRIED_MS } from './times.js';
 
 /** A source's messages come with its key. */
 type SourceParams = MessageParams<':key'>;
@@ -56,7 +56,7 @@ interface ReplayOptions {
 export interface StreamOptions extends IterateOptions, ReplayOptions {}
 
 const REPLAY_OPTIONS: Record<keyof ReplayOptions, OptionCheck> = {
-  replay: (value) => (readReplay(value) === undefined ? REPLAY_FORM : undefined),
+  replay: (value) => readReplay(value) === undefined && REPLAY_FORM,
 };
 const SUBSCRIBE_OPTIONS: Record<keyof SubscribeOptions, OptionCheck> = { signal: abortSignal, ...REPLAY_OPTIONS };
 const STREAM_OPTIONS: Record<keyof StreamOptions, OptionCheck> = { ...ITERATE_OPTIONS, ...REPLAY_OPTIONS };
@@ -93,30 +93,33 @@ export interface MessageGap {
  */
 export class MessagingClient implements Disposable {
   readonly #types = new KnownTypes(isDeclaredAnew);
-  readonly #report: (error: unknown, context: ClientErrorContext) => void;
-  readonly #makeLink: (waitMs?: number) => Link;
+  readonly #report: (error: unknown, channel?: string) => void;
+  readonly #connect: (waitMs?: number) => void;
   readonly #subscriptions: Subscriptions;
-  readonly #statusListeners = new Listeners<ClientStatus>((error) => this.#report(error, {}));
-  readonly #gapListeners = new Listeners<MessageGap>((error) => this.#report(error, {}));
+  readonly #statusListeners: Listeners<ClientStatus>;
+  readonly #gapListeners: Listeners<MessageGap>;
   #status: ClientStatus = { state: 'idle' };
 
   constructor(options: MessagingClientOptions) {
     checkOptions(options, 'MessagingClient', CLIENT_OPTIONS);
     const { types = [], identityMap, link = (...args) => new ServerLink(...args), onError = logError } = options;
-    this.#report = (error, context) => isolate(() => onError(error, context), logError);
-    for (const type of types) this.#learn(type, {});
+    this.#report = (error, channel) =>
+      isolate(() => onError(error, channel === undefined ? {} : { channel }), logError);
+    this.#statusListeners = new Listeners(this.#report);
+    this.#gapListeners = new Listeners(this.#report);
+    for (const type of types) this.#learn(type);
     this.#subscriptions = new Subscriptions({
       decode: ({ data, type, meta }) => decodeMessage(this.#types, data, type, meta, identityMap),
       report: this.#report,
       gap: (gap) => this.#tellGap(gap),
       status: (status) => this.#changeStatus(status),
     });
-    this.#makeLink = (waitMs) => {
-      const made = link(options, this.#subscriptions, waitMs) as Partial<Link> | undefined;
-      if (made?.want) return made as Link;
-      throw new ConfigurationError('MessagingClient: option "link" returns no link');
+    this.#connect = (waitMs) => {
+      const made = link(options, this.#subscriptions, waitMs) as Link | undefined;
+      if (!made?.want) throw new ConfigurationError('MessagingClient: option "link" returns no link');
+      this.#subscriptions.link = made;
     };
-    this.#subscriptions.link = this.#makeLink();
+    this.#connect();
   }
 
   /** The state of the connection to the server. */
@@ -254,7 +257,7 @@ export class MessagingClient implements Disposable {
     const { state, reason } = this.#status;
     if (state !== 'closed') return this.#subscriptions.link.retryNow();
     if (reason === 'close') return;
-    this.#subscriptions.link = this.#makeLink(HURRIED_MS);
+    this.#connect(HURRIED_MS);
     this.#status = { state: 'idle' };
     this.#statusListeners.tell(this.#status);
   }
@@ -297,7 +300,7 @@ export class MessagingClient implements Disposable {
           else resolve(registration);
           // What the application ended itself is nobody's failure: a caller that waits is told, but it is no unhandled rejection.
           if (!error || action === 'listen') queueMicrotask(() => void ready.catch(() => {}));
-          if (error && isPending && action === 'listen') this.#report(error, { channel: target.name });
+          if (error && isPending && action === 'listen') this.#report(error, target.name);
           return isPending;
         },
       };
@@ -311,13 +314,13 @@ export class MessagingClient implements Disposable {
   #target(channel: unknown, rest: unknown[]): Target {
     const target = targetOf(channel, rest);
     const { name, type } = target;
-    if (type) this.#learn(type, { channel: name });
+    if (type) this.#learn(type, name);
     return target;
   }
 
-  #learn(type: Class, context: ClientErrorContext): void {
+  #learn(type: Class, channel?: string): void {
     if (this.#types.register(type) && isMinified(type))
-      this.#report(new ConfigurationError(`class "${typeName(type)}": ${NAME_IT}`), context);
+      this.#report(new ConfigurationError(`class "${typeName(type)}": ${NAME_IT}`), channel);
   }
 
   #listen(
@@ -326,11 +329,10 @@ export class MessagingClient implements Disposable {
     replay: ReplayOptions['replay'],
     signal?: AbortSignal,
   ): Registration {
-    const remove = (ending: Registration): unknown => this.#subscriptions.remove(ending);
-    const registration = new Registration(target, receiver, remove, readReplay(replay));
+    const registration = new Registration(target, receiver, this.#subscriptions, readReplay(replay));
     const { state, error }: ClientStatus = signal?.aborted ? { state: 'closed' } : this.#status;
-    if (state !== 'closed') this.#subscriptions.add(registration);
-    else if (!this.#subscriptions.remove(registration, error) && error) this.#report(error, { channel: target.name });
+    if (state === 'closed') this.#subscriptions.fail([registration], error);
+    else this.#subscriptions.add(registration);
     return registration;
   }
 
@@ -347,7 +349,7 @@ export class MessagingClient implements Disposable {
     const gap = told as MessageGap | null;
     const position = placeOf(gap?.position);
     if (typeof gap?.channel === 'string') this.#gapListeners.tell(position ? { ...gap, position } : gap);
-    else this.#report(new InvalidMessageError('a gap cannot be read', { cause: told }), {});
+    else this.#report(new InvalidMessageError('a gap cannot be read', { cause: told }));
   }
 }
 

@@ -71,6 +71,11 @@ export interface MessageReceiver {
   ended(error: Error | undefined, call: (run: () => unknown) => void): boolean;
 }
 
+/** Who ends registrations. */
+interface RegistrationOwner {
+  remove(registration: Registration): unknown;
+}
+
 /** A receiver on a channel: the registration and its handle in one. */
 export class Registration implements ClientSubscription {
   closed = false;
@@ -80,16 +85,16 @@ export class Registration implements ClientSubscription {
   listener: string | undefined;
   /** Up to where it was given the past. */
   until: Position | undefined;
-  readonly #remove: (registration: Registration) => unknown;
+  readonly #owner: RegistrationOwner;
 
   constructor(
     readonly target: Target,
     readonly receiver: MessageReceiver,
-    remove: (registration: Registration) => unknown,
+    owner: RegistrationOwner,
     /** What of the past it is to be given first. */
     readonly past?: number | Position | undefined,
   ) {
-    this.#remove = remove;
+    this.#owner = owner;
   }
 
   get channel(): string {
@@ -98,11 +103,11 @@ export class Registration implements ClientSubscription {
 
   /** Bound, so that it can be the cleanup of an effect without its handle. */
   readonly unsubscribe = async (): Promise<void> => {
-    this.#remove(this);
+    this.#owner.remove(this);
   };
 
   [Symbol.dispose](): void {
-    this.#remove(this);
+    this.#owner.remove(this);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

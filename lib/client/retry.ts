@@ -1,18 +1,5 @@
 import type { Clock } from './clock.js';
-
-/** The longest wait after the first failure; it doubles with each further one. */
-const FIRST_MS = 500;
-/** After this many failures, a minute or more, waits get longer: most outages are over by then. */
-const EAGER_FAILURES = 80;
-const LONGEST_EAGER_MS = 5_000;
-/** The same if no server has answered: so a network that is back is found soon, and until then attempts disturb nobody. */
-const LONGEST_UNANSWERED_MS = 1_500;
-const LONGEST_MS = 30_000;
-/**
- * How soon after a failure an attempt may come if somebody is in a hurry. Without it, an application that asks for one after
- * each failure would never pause.
- */
-export const HURRIED_MS = 250;
+import { EAGER_FAILURES, FIRST_MS, HURRIED_MS, LONGEST_EAGER_MS, LONGEST_MS, LONGEST_UNANSWERED_MS } from './times.js';
 
 /** The error of a failed attempt. */
 type RetryError = Error & { readonly retryAfterMs?: number | undefined };

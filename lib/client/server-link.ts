@@ -7,10 +7,8 @@ import type { Positions } from './positions.js';
 import { Retry } from './retry.js';
 import { serverRequests, type Post } from './server-requests.js';
 import { ServerStream, type StreamEnd, type StreamOwner } from './server-stream.js';
+import { IDLE_MS } from './times.js';
 import { onWakeUp } from './wake-up.js';
-
-/** How long a stream stays open of which nothing is wanted any more. */
-const IDLE_MS = 5_000;
 
 /** The link of a client that talks to the server itself: one event stream after the other. */
 export class ServerLink implements Link, StreamOwner {
@@ -45,15 +43,14 @@ export class ServerLink implements Link, StreamOwner {
     if (waitMs) this.#retry.wait(undefined, waitMs);
   }
 
-  /** @param before - how far another link has read it */
-  want(channel: string, before?: Positions): void {
+  /** @returns whether it starts with new messages; another place may be set in `positions` until the end of the turn */
+  want(channel: string): boolean {
     // A later subscription starts over, unless the stream still has the channel.
-    if (!this.wanted.has(channel) && !this.#stream?.confirmed.has(channel)) {
-      if (before?.has(channel)) this.positions.set(channel, before.get(channel));
-      else this.positions.delete(channel);
-    }
+    const isNew = !this.wanted.has(channel) && !this.#stream?.confirmed.has(channel);
+    if (isNew) this.positions.delete(channel);
     this.wanted.add(channel);
     this.#flushSoon(channel);
+    return isNew;
   }
 
   drop(channel: string): void {
@@ -83,7 +80,7 @@ export class ServerLink implements Link, StreamOwner {
     const stream = this.#stream;
     this.#stream = undefined;
     if (this.#isClosed) return;
-    if (stream?.isReady) {
+    if (stream?.connection) {
       this.from = stream.connection;
       this.#isKnown = true;
       this.#refusals = 0;
@@ -102,7 +99,7 @@ export class ServerLink implements Link, StreamOwner {
       reason: sentBy,
       error,
     });
-    if (stream === this.#hurried && !stream!.isReady) this.#retry.wake();
+    if (stream === this.#hurried && !stream!.connection) this.#retry.wake();
   }
 
   /** Later, so that what is wanted together goes in one request. */

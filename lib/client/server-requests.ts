@@ -4,9 +4,7 @@ import type { ChangeRequest, OpenRequest } from '../protocol/gateway.js';
 import type { MessagingClientOptions } from './client-options.js';
 import type { CloseReason } from './client-status.js';
 import type { Clock } from './clock.js';
-
-/** The longest time for which a server may keep a client away. */
-const LONGEST_RETRY_AFTER_MS = 300_000;
+import { LONGEST_RETRY_AFTER_MS } from './times.js';
 
 /** Sends a request to a path below the gateway's. */
 export type Post = (path: string, body: OpenRequest | ChangeRequest, signal: AbortSignal) => Promise<Response>;

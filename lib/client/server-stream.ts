@@ -27,17 +27,7 @@ import { portionOf, Room } from './portion.js';
 import { advance, nameOf } from './positions.js';
 import { Retry } from './retry.js';
 import { failureOf, type Post } from './server-requests.js';
-
-/** How long a stream that is being opened may stay silent. */
-const OPEN_TIMEOUT_MS = 15_000;
-/** How long the server may take to answer a change. */
-const ANSWER_TIMEOUT_MS = 30_000;
-/** How long {@link ServerStream.wake} leaves a stream alone that is being opened. */
-const PATIENCE_MS = 5_000;
-/** A stream that was ready for this long, or has brought a message, was worth opening. */
-const LASTING_MS = 10_000;
-/** A timer that goes off this late says nothing about the server. */
-const LATE_MS = 500;
+import { ANSWER_TIMEOUT_MS, LASTING_MS, LATE_MS, OPEN_TIMEOUT_MS, PATIENCE_MS } from './times.js';
 
 /** The owner of a stream, and its tools. */
 export interface StreamOwner extends PastOwner {
@@ -121,10 +111,6 @@ export class ServerStream {
     this.#silence = new Stopwatch(owner.clock);
   }
 
-  get isReady(): boolean {
-    return this.connection !== undefined;
-  }
-
   /** Whether it was worth opening. */
   get isSuccess(): boolean {
     return this.#hasDelivered || this.#clock.uptime() - this.#readyAt >= LASTING_MS;
@@ -154,7 +140,7 @@ export class ServerStream {
         },
       };
       await readEvents(body, receiver, this.#abort.signal);
-      this.end({ error: new ConnectionLostError('The stream broke off') });
+      throw new ConnectionLostError('The stream broke off');
     } catch (cause) {
       const error = failedBy(cause, this.#url);
       this.end({ error, reason: error instanceof ConfigurationError ? 'misconfigured' : undefined });
@@ -167,7 +153,7 @@ export class ServerStream {
    * @param isProbe - whether it is asked for an answer also if there is nothing to change
    */
   reconcile(isProbe = false): void {
-    if (this.#isOver || !this.isReady || this.#answerBy || this.#retry.isWaiting) return;
+    if (this.#isOver || !this.connection || this.#answerBy || this.#retry.isWaiting) return;
     // First what makes room on the server.
     const left = new Room();
     const unsubscribe = portionOf(
@@ -186,7 +172,7 @@ export class ServerStream {
   wake(): void {
     // Unless the server has asked for no request yet.
     const isAllowed = this.#retry.wake();
-    const isDue = this.isReady ? isAllowed : this.#silence.elapsedMs >= PATIENCE_MS;
+    const isDue = this.connection ? isAllowed : this.#silence.elapsedMs >= PATIENCE_MS;
     if (isDue && !this.#doubtBy) this.#probe();
   }
 
@@ -220,7 +206,7 @@ export class ServerStream {
         // Older servers name no channels.
         for (const answer of (JSON.parse(data) as Partial<PositionEvent>).channels ?? []) {
           // The stream may have begun without any channel. Before it is ready, it sends positions of histories alone.
-          this.#hasPositions ||= this.isReady;
+          this.#hasPositions ||= !!this.connection;
           if (this.#wanted.has(answer.channel)) this.#goOn(answer, answer.recovered === false);
         }
         return undefined;
@@ -248,14 +234,14 @@ export class ServerStream {
 
   #becomeReady(ready: ReadyEvent, asked: readonly ChannelRequest[]): void {
     const { connection, heartbeatMs, channels } = ready;
-    if (typeof connection !== 'string') throw new ConnectionLostError('The gateway did not name the stream');
+    if (!connection) throw new ConnectionLostError('The gateway did not name the stream');
     this.#settle(asked, ready);
     // A listener may have closed the client.
     if (this.#isOver) return;
     this.connection = connection;
     this.#hasPositions = (channels as readonly Answer[]).some((answer) => answer.position);
     this.#readyAt = this.#clock.uptime();
-    this.#limitMs = heartbeatMs > 0 ? heartbeatMs * SILENT_HEARTBEATS : Infinity;
+    this.#limitMs = heartbeatMs * SILENT_HEARTBEATS || Infinity;
     this.#watch();
     this.#receiver.status({ state: 'open' });
     this.reconcile();

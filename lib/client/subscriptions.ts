@@ -3,22 +3,22 @@ import { ConfigurationError, InvalidMessageError } from '../protocol/errors.js';
 import type { ChannelAnswer, MessageFrame } from '../protocol/gateway.js';
 import { isInstance } from '../protocol/message-class.js';
 import { typeName } from '../protocol/serializable.js';
-import type { ClientErrorContext } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
 import { errorOf } from './error-of.js';
 import { isolate } from './isolate.js';
 import type { Position } from '../protocol/position.js';
 import type { Link, LinkReceiver, Replayed } from './link.js';
 import { isUpTo, nameOf, placeOf } from './positions.js';
-import type { ClientMessageContext, Registration } from './registration.js';
+import type { Registration } from './registration.js';
 
 /** The client that subscriptions work for. */
 export interface SubscriptionsOwner {
   decode(frame: MessageFrame): unknown;
-  report(error: unknown, context: ClientErrorContext): void;
+  /** @param channel - of the message or subscription, if there is one */
+  report(error: unknown, channel?: string): void;
   /** Takes what nobody has checked. */
   gap(gap: unknown): void;
-  status(status: ClientStatus): void;
+  readonly status: (status: ClientStatus) => void;
 }
 
 /** Who listens to what: one subscription at the server for each channel, however many listen. */
@@ -30,14 +30,12 @@ export class Subscriptions implements LinkReceiver {
   readonly #channels = new Map<string, Set<Registration>>();
   /** Those that are given the past first, by what the server calls them. */
   readonly #listeners = new Map<string, Registration>();
-  #made = 0;
+
+  readonly status: SubscriptionsOwner['status'];
 
   constructor(owner: SubscriptionsOwner) {
     this.#owner = owner;
-  }
-
-  status(status: ClientStatus): void {
-    this.#owner.status(status);
+    this.status = owner.status;
   }
 
   /** The registrations of a channel as they are now. */
@@ -53,7 +51,7 @@ export class Subscriptions implements LinkReceiver {
     this.link.want(channel);
     const { past } = registration;
     if (past === undefined) return;
-    const listener = `${++this.#made}-${Math.random()}`;
+    const listener = String(Math.random());
     registration.listener = listener;
     this.#listeners.set(listener, registration);
     this.link.replay(listener, { channel, start: past });
@@ -75,47 +73,43 @@ export class Subscriptions implements LinkReceiver {
       this.#channels.delete(channel);
       this.link.drop(channel);
     }
-    const call = (run: () => unknown): void => isolate(run, (failure) => this.#owner.report(failure, { channel }));
+    const call = (run: () => unknown): void => this.#isolate(run, channel);
     let isTold = true;
     call(() => void (isTold = receiver.ended(error, call)));
     return isTold;
   }
 
+  /** Ends registrations, and sees to it that somebody is told of the error, if there is one. */
+  fail(registrations: readonly Registration[], error?: Error): void {
+    const [untold] = registrations.filter((registration) => !this.remove(registration, error));
+    if (untold && error) this.#owner.report(error, untold.channel);
+  }
+
   /** Ends all of them. */
   end(error?: Error): void {
-    for (const channel of this.#channels.keys()) {
-      for (const registration of this.of(channel)) this.remove(registration, error);
+    for (const registrations of this.#channels.values()) {
+      for (const registration of registrations) this.remove(registration, error);
     }
   }
 
   /** Takes what the server says of a channel. */
   answer({ channel, error: code }: ChannelAnswer): void {
     const registrations = this.of(channel);
-    if (!code) {
-      for (const { receiver, listener } of registrations) if (!listener) receiver.confirmed?.();
-      return;
-    }
-    const error = errorOf(code, `The server refuses channel ${quote(channel)}: ${code}`);
-    const untold = registrations.filter((registration) => !this.remove(registration, error));
-    if (untold.length > 0) this.#owner.report(error, { channel });
+    if (code) return this.fail(registrations, errorOf(code, `The server refuses channel ${quote(channel)}: ${code}`));
+    for (const { receiver, listener } of registrations) if (!listener) receiver.confirmed?.();
   }
 
   /** Takes what comes of the past for one listener. */
   replayed({ listener, frame, gap, position, isDone, error }: Replayed): void {
     const registration = this.#listeners.get(listener);
     if (!registration) return;
-    const { channel, receiver } = registration;
-    if (error) {
-      const failure = new ConfigurationError(error);
-      if (!this.remove(registration, failure)) this.#owner.report(failure, { channel });
-      return;
-    }
-    receiver.confirmed?.();
+    if (error) return this.fail([registration], new ConfigurationError(error));
+    registration.receiver.confirmed?.();
     if (gap) this.#owner.gap(gap);
     else if (isDone) {
       this.#begin(registration);
       registration.until = position;
-    } else this.#deliver(frame, position, [registration]);
+    } else this.message(frame, undefined, position, [registration]);
   }
 
   /** Takes a gap in a channel. Listeners that have later messages from the past, or will get them, have no gap. */
@@ -135,56 +129,40 @@ export class Subscriptions implements LinkReceiver {
     this.link.replay(listener);
   }
 
-  message(frame: unknown, _id?: string, position?: Position): void {
-    this.#deliver(frame, position);
-  }
-
   /**
    * Takes a frame to those who listen to its channel, or to its template where it comes by that.
    *
    * @param only - whom it is replayed to
    */
-  #deliver(told: unknown, position?: Position, only?: readonly Registration[]): void {
-    let channel: string | undefined;
-    try {
-      if (told instanceof Error) throw told;
-      const frame = told as MessageFrame;
-      channel = frame.channel;
-      const registrations = only ?? this.of(frame.template ?? channel).filter((each) => hears(each, position));
-      if (typeof channel !== 'string' || typeof frame.at !== 'number' || frame.data === undefined) {
+  message(told: unknown, _id?: string, position?: Position, only?: readonly Registration[]): void {
+    const frame = (told ?? {}) as MessageFrame;
+    const { channel, template, type, at, data } = frame;
+    this.#isolate(() => {
+      if (told instanceof Error) throw new InvalidMessageError('a message cannot be read', { cause: told });
+      if (typeof channel !== 'string' || typeof at !== 'number' || data === undefined) {
         throw new InvalidMessageError('a message lacks channel, time or data');
       }
+      const registrations = only ?? this.of(template ?? channel).filter((each) => hears(each, position));
       if (registrations.length === 0) return;
+      const message = this.#owner.decode(frame) as never;
       const place = { position: placeOf(position), replayed: only !== undefined };
-      this.#call(registrations, this.#owner.decode(frame), frame, place);
-    } catch (cause) {
-      const error =
-        cause instanceof InvalidMessageError ? cause : new InvalidMessageError('a message cannot be read', { cause });
-      this.#owner.report(error, channel === undefined ? {} : { channel });
-    }
+      for (const registration of registrations) {
+        this.#isolate(() => {
+          if (registration.closed) return undefined;
+          const { segments, type: expected } = registration.target;
+          // By name too: a class that was evaluated anew, as by a hot update, goes on under its name.
+          if (expected && type !== typeName(expected) && !isInstance(message, expected)) {
+            throw new InvalidMessageError(`it is ${type ?? 'plain'}, no ${typeName(expected)}`);
+          }
+          const params = segments ? paramsOf(segments, channel.split('/')) : {};
+          return registration.receiver.message(message, { channel, params, type, postedAt: at, ...place });
+        }, channel);
+      }
+    }, channel);
   }
 
-  #call(
-    registrations: readonly Registration[],
-    message: unknown,
-    { channel, type, at }: MessageFrame,
-    place: Pick<ClientMessageContext, 'position' | 'replayed'>,
-  ): void {
-    for (const registration of registrations) {
-      if (registration.closed) continue;
-      const { segments, type: expected } = registration.target;
-      // By name too: a class that was evaluated anew, as by a hot update, goes on under its name.
-      if (expected && type !== typeName(expected) && !isInstance(message, expected)) {
-        this.#owner.report(new InvalidMessageError(`it is ${type ?? 'plain'}, no ${typeName(expected)}`), { channel });
-        continue;
-      }
-      const params = segments ? paramsOf(segments, channel.split('/')) : {};
-      const context: ClientMessageContext = { channel, params, type, postedAt: at, ...place };
-      isolate(
-        () => registration.receiver.message(message as never, context),
-        (error) => this.#owner.report(error, { channel }),
-      );
-    }
+  #isolate(run: () => unknown, channel: string): void {
+    isolate(run, (error) => this.#owner.report(error, channel));
   }
 }
 

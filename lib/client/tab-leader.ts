@@ -102,10 +102,15 @@ export class TabLeader implements LinkReceiver {
 
   /** Goes on where the former leader has stopped, also for tabs that are too busy to say what they want. */
   #inherit(positions: Positions): void {
-    for (const channel of positions.keys()) this.#link.want(channel, positions);
+    for (const channel of positions.keys()) this.#goOn(channel, positions);
     this.#timer = this.#clock.setTimeout(() => {
       for (const channel of positions.keys()) if (!this.#wanted.has(channel)) this.#leave(channel);
     }, INHERITED_MS);
+  }
+
+  /** @param before - how far another link has read it */
+  #goOn(channel: string, before?: Positions): void {
+    if (this.#link.want(channel) && before?.has(channel)) this.#link.positions.set(channel, before.get(channel));
   }
 
   #leave(channel: string): void {
@@ -145,7 +150,7 @@ export class TabLeader implements LinkReceiver {
     const tabs = this.#wanted.get(channel);
     if (tabs) tabs.add(tab);
     else this.#wanted.set(channel, new Set([tab]));
-    if (!this.#isGathering) this.#link.want(channel, before);
+    if (!this.#isGathering) this.#goOn(channel, before);
     else if (before?.has(channel)) this.#claims.set(channel, before.get(channel));
   }
 

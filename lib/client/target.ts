@@ -24,7 +24,7 @@ export interface Target {
  */
 export function targetOf(channel: unknown, rest: unknown[]): Target {
   if (typeof channel === 'string') {
-    return { name: channel, segments: checkName(channel) === 'template' ? channel.split('/') : undefined };
+    return { name: channel, segments: checkName(channel) };
   }
   const problem = fromOtherCopy(channel);
   if (problem) throw new ConfigurationError(problem);

@@ -163,7 +163,7 @@ export class Audience {
    */
   heard(channel: AnyListenableChannel): Heard {
     if (!isChannel(channel)) {
-      const segments = checkChannelName(channel) === 'template' ? channel.split('/') : undefined;
+      const segments = checkChannelName(channel);
       return { channel, definition: undefined, segments };
     }
     const { name, definition } = channel;

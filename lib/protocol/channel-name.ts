@@ -1,4 +1,5 @@
 import { InvalidChannelError } from './errors.js';
+import { isObject } from './is-record.js';
 import { nameOf } from './text-of.js';
 
 /** The longest channel name, in UTF-16 code units, parameters filled in. */
@@ -15,10 +16,10 @@ const FORBIDDEN = /[\p{Cc}\p{Cs}*]/u;
 /**
  * Checks a channel name or template that an application gave.
  *
- * @returns whether the name is a template, that is, has a segment `:parameter`
+ * @returns the segments of a template, that is, of a name with a segment `:parameter`; `undefined` for any other name
  * @throws InvalidChannelError that names the fault
  */
-export function checkChannelName(name: unknown): 'name' | 'template' {
+export function checkChannelName(name: unknown): readonly string[] | undefined {
   if (typeof name !== 'string') {
     throw new InvalidChannelError(`A channel is a string or the result of defineChannel(), not ${describe(name)}`);
   }
@@ -26,7 +27,7 @@ export function checkChannelName(name: unknown): 'name' | 'template' {
 }
 
 /** Like {@link checkChannelName} for what is known to be a text. */
-export function checkName(name: string): 'name' | 'template' {
+export function checkName(name: string): readonly string[] | undefined {
   if (isReserved(name)) {
     refuse(name, `: names that begin with "${RESERVED_PREFIX}" are reserved`);
   }
@@ -34,21 +35,20 @@ export function checkName(name: string): 'name' | 'template' {
 }
 
 /** Like {@link checkName} for a name whose reserved prefix the library itself has put there. */
-export function checkSyntax(name: string): 'name' | 'template' {
-  if (name === '') refuse(name, ': a name must not be empty');
-  if (name.length > MAX_CHANNEL_NAME_LENGTH) {
-    refuse(name, ` has ${name.length} characters; the limit is ${MAX_CHANNEL_NAME_LENGTH}`);
+export function checkSyntax(name: string): readonly string[] | undefined {
+  if (!name || name.length > MAX_CHANNEL_NAME_LENGTH) {
+    refuse(name, ` has ${name.length} characters; a name has 1 to ${MAX_CHANNEL_NAME_LENGTH}`);
   }
   const forbidden = FORBIDDEN.exec(name);
   if (forbidden) refuse(name, ` contains ${JSON.stringify(forbidden[0])}, which is not allowed in a name`);
-  if (!isTemplate(name)) return 'name';
+  if (!isTemplate(name)) return undefined;
   const names = parameterNames(name);
   const wrong = names.find((parameter) => !PARAMETER_NAME.test(parameter));
   if (wrong !== undefined) {
     refuse(name, `: ":${wrong}" is no parameter; write one as in "rooms/:roomId"`);
   }
   if (new Set(names).size !== names.length) refuse(name, ' names a parameter twice');
-  return 'template';
+  return name.split('/');
 }
 
 /** Whether a text that comes from elsewhere can be the name of a channel, its own or one of the library's. */
@@ -107,7 +107,7 @@ function filledSegment(template: string, name: string, params: Readonly<Record<s
  */
 export function encodeParameter(template: string, name: string, text: string): string {
   try {
-    return encodeURIComponent(text).replaceAll('*', '%2A');
+    return encodeURIComponent(text).replace(/\*/g, '%2A');
   } catch (cause) {
     return refuse(template, `: parameter "${name}" is no well-formed text`, cause);
   }
@@ -189,7 +189,7 @@ export function kindOf(value: unknown): string {
 function describeSafe(value: unknown): string {
   if (Array.isArray(value)) return 'an array';
   if (typeof value === 'string') return quote(value);
-  if (typeof value === 'object' && value !== null) {
+  if (isObject(value)) {
     const name = nameOf((Object.getPrototypeOf(value) as object | null)?.constructor)?.slice(0, 100);
     return name && name !== 'Object' ? `an instance of ${name}` : 'an object';
   }

@@ -138,7 +138,7 @@ export function defineChannel<T = unknown, const Name extends string = string>(
   options?: ChannelOptions,
 ): DefinedChannel<T, Name>;
 export function defineChannel(name: string, type?: Class, options: ChannelOptions = {}): Channel | ChannelTemplate {
-  const kind = checkChannelName(name);
+  checkChannelName(name);
   if (type !== undefined && typeof type !== 'function') {
     throw new ConfigurationError(
       `defineChannel(${quote(name)}): the second argument is the class of its messages, not ${describe(type)}`,
@@ -149,7 +149,7 @@ export function defineChannel(name: string, type?: Class, options: ChannelOption
   const frozen = history === undefined ? { ...options } : { ...options, history: Object.freeze({ ...history }) };
   const definition = new ChannelDefinition(name, type, Object.freeze(frozen));
   declareChannel(definition);
-  return create(kind, definition);
+  return create(definition);
 }
 
 /** A channel of the library's own, under the reserved prefix. */
@@ -159,13 +159,13 @@ export function reservedChannel<T>(
   options: ChannelOptions = {},
 ): Channel<T> | ChannelTemplate<T> {
   const full = RESERVED_PREFIX + name;
-  return create(checkSyntax(full), new ChannelDefinition(full, type, options));
+  checkSyntax(full);
+  return create(new ChannelDefinition(full, type, options));
 }
 
-function create<T>(kind: 'name' | 'template', definition: ChannelDefinition<T>): Channel<T> | ChannelTemplate<T> {
-  return kind === 'template'
-    ? new ChannelTemplate(definition.name, definition)
-    : new Channel(definition.name, definition);
+function create<T>(definition: ChannelDefinition<T>): Channel<T> | ChannelTemplate<T> {
+  const { name, segments } = definition;
+  return segments ? new ChannelTemplate(name, definition) : new Channel(name, definition);
 }
 
 function checkChannelOptions(name: string, options: ChannelOptions): void {
@@ -206,7 +206,7 @@ export function postableName(channel: unknown): string {
   if (channel instanceof Channel) return channel.name;
   const isDefined = isChannel(channel);
   const name: unknown = isDefined ? channel.name : channel;
-  if (isDefined || checkChannelName(name) === 'template') {
+  if (isDefined || checkChannelName(name)) {
     throw new InvalidChannelError(
       `Channel ${quote(name as string)} is a template: it can be listened to; to post, fill its parameters with .for({ … })`,
     );

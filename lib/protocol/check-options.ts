@@ -3,17 +3,17 @@ import { ConfigurationError } from './errors.js';
 import { isRecord } from './is-record.js';
 
 /**
- * Says what a value should have been; `undefined` if it is right.
+ * Says what a value should have been; `false` or `undefined` if it is right.
  *
  * @throws ConfigurationError that names a part of the value, if only that is wrong
  */
-export type OptionCheck = (value: unknown, path: string) => string | undefined;
+export type OptionCheck = (value: unknown, path: string) => string | false | undefined;
 
-export const flag: OptionCheck = (value) => (typeof value === 'boolean' ? undefined : 'true or false');
+export const flag: OptionCheck = (value) => typeof value !== 'boolean' && 'true or false';
 
-export const callback: OptionCheck = (value) => (typeof value === 'function' ? undefined : 'a function');
+export const callback: OptionCheck = (value) => typeof value !== 'function' && 'a function';
 
-export const text: OptionCheck = (value) => (typeof value === 'string' ? undefined : 'a string');
+export const text: OptionCheck = (value) => typeof value !== 'string' && 'a string';
 
 /**
  * @param kind - its items, in the plural
@@ -36,16 +36,20 @@ export const classes: OptionCheck = /* @__PURE__ */ arrayOf('classes', 'a class'
 
 /** One of a few texts. */
 export function oneOf(...texts: string[]): OptionCheck {
-  return (value) => (texts.includes(value as string) ? undefined : `one of '${texts.join("', '")}'`);
+  return (value) => !texts.includes(value as string) && `one of '${texts.join("', '")}'`;
 }
 
 /** Of whatever realm or polyfill it is. */
 export const abortSignal: OptionCheck = (value) =>
-  typeof (value as Partial<AbortSignal> | null)?.aborted === 'boolean' ? undefined : 'an AbortSignal';
+  typeof (value as Partial<AbortSignal> | null)?.aborted !== 'boolean' && 'an AbortSignal';
+
+/** Whether a value is a whole number, exact and of at least so much. */
+export function isWhole(value: unknown, least: number): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= least;
+}
 
 /** At least one of something. It has no upper limit: no timer takes it, and nothing is allocated for it. */
-export const atLeastOne: OptionCheck = (value) =>
-  Number.isSafeInteger(value) && (value as number) > 0 ? undefined : 'a whole number of at least 1';
+export const atLeastOne: OptionCheck = (value) => !isWhole(value, 1) && 'a whole number of at least 1';
 
 /** Timers of Node hold no more than 31 bits. Written out, because bundlers keep an unused calculation. */
 const MAX_WHOLE = 2_147_483_647;
@@ -54,9 +58,9 @@ const MAX_WHOLE = 2_147_483_647;
 export function wholeNumber(least: number, most = MAX_WHOLE): OptionCheck {
   return (value, path) => {
     // First: a symbol cannot be compared.
-    const isWhole = Number.isInteger(value);
-    const isLarge = isWhole && (value as number) > most;
-    if (isWhole && !isLarge && (value as number) >= least) return undefined;
+    const isInteger = Number.isInteger(value);
+    const isLarge = isInteger && (value as number) > most;
+    if (isInteger && !isLarge && (value as number) >= least) return undefined;
     const unit = path.endsWith('Ms') ? ', in milliseconds' : path.endsWith('Bytes') ? ', in bytes' : '';
     return `a whole number of ${isLarge ? `at most ${most}` : `at least ${least}`}${unit}`;
   };

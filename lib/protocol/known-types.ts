@@ -8,8 +8,8 @@ export class KnownTypes {
   protected readonly classes = new Map<string, Class>();
   readonly #replaces: (earlier: Class, later: Class) => boolean;
 
-  /** @param replaces - whether a class takes the place of an earlier one of its name; by default none does */
-  constructor(replaces: (earlier: Class, later: Class) => boolean = () => false) {
+  /** @param replaces - whether a class takes the place of an earlier one of its name */
+  constructor(replaces: (earlier: Class, later: Class) => boolean) {
     this.#replaces = replaces;
   }
 

@@ -1,11 +1,12 @@
 import { kindOf } from './channel-name.js';
+import { isObject } from './is-record.js';
 import type { Class } from './message.js';
 import { classOf, describePlace, typeName } from './serializable.js';
 
 /** Whether a value is an instance of a class or of a subclass, whatever the class says of itself. Never throws. */
 export function isInstance(value: unknown, type: Class): boolean {
   try {
-    return typeof value === 'object' && value !== null && Object.prototype.isPrototypeOf.call(type.prototype, value);
+    return isObject(value) && Object.prototype.isPrototypeOf.call(type.prototype, value);
   } catch {
     // A proxy that has been revoked, for one.
     return false;
@@ -14,7 +15,7 @@ export function isInstance(value: unknown, type: Class): boolean {
 
 /** Describes a value that is not an instance of a class, for errors. */
 export function describeOther(value: unknown, type: Class): string {
-  const other = typeof value === 'object' && value !== null ? readableClassOf(value) : undefined;
+  const other = isObject(value) ? readableClassOf(value) : undefined;
   if (other === undefined || typeName(other) !== typeName(type)) return kindOf(value);
   const places = [other, type].map((each) => describePlace(each as Class));
   return `an instance of another class of that name (${places.join(' and ')}: a module that was loaded twice makes two classes)`;

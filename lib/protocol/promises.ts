@@ -1,6 +1,8 @@
+import { isObject } from './is-record.js';
+
 /** Whether something is a promise, or what `await` takes for one. Throws what a getter of it throws. */
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+  return isObject(value) && typeof (value as { then?: unknown }).then === 'function';
 }
 
 /** Keeps a promise that is refused from ending the process when it rejects. Takes anything, and never throws. */

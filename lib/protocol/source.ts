@@ -2,6 +2,7 @@ import { Channel, ChannelTemplate, reservedChannel } from './channel.js';
 import { RESERVED_PREFIX, checkSyntax, describe, encodeParameter } from './channel-name.js';
 import { COPY, describeCopy, fromOtherCopy } from './copy.js';
 import { ConfigurationError } from './errors.js';
+import { isObject } from './is-record.js';
 import type { Class } from './message.js';
 import { checkKey, classInfo, classOf, typeName, type ClassInfo } from './serializable.js';
 
@@ -144,7 +145,7 @@ export function sourceOfChannel(
 function keyedInfo(source: object): ClassInfo {
   const problem = fromOtherCopy(source);
   if (problem !== undefined) throw new ConfigurationError(problem);
-  const target = typeof source === 'object' && source !== null ? classOf(source) : source;
+  const target = isObject(source) ? classOf(source) : source;
   const info = typeof target === 'function' ? classInfo(target) : undefined;
   if (info?.key === undefined) {
     throw new ConfigurationError(

@@ -13,6 +13,10 @@ import { classInfo, declarations, typeName } from './serializable.js';
 export class TypeRegistry extends KnownTypes {
   readonly #names = new Map<Function, string>();
 
+  constructor() {
+    super(() => false);
+  }
+
   override register(type: Class, name = typeName(type)): boolean {
     const isNew = super.register(type, name);
     if (isNew) {

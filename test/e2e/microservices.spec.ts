@@ -593,8 +593,8 @@ describe('in one process without Redis', () => {
 describe('misuse', () => {
   const WRONG: [what: string, pattern: unknown, text: string][] = [
     ['with "*"', 'rooms/*', '("rooms/*"): Channel "rooms/*" contains "*"'],
-    ['without a character', '', '(""): Channel "": a name must not be empty'],
-    ['of 256 characters', 'x'.repeat(256), 'has 256 characters; the limit is 255'],
+    ['without a character', '', '(""): Channel "" has 0 characters; a name has 1 to 255'],
+    ['of 256 characters', 'x'.repeat(256), 'has 256 characters; a name has 1 to 255'],
     [
       'of the library',
       'messaging:revocations',

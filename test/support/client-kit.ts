@@ -14,7 +14,7 @@ import {
   type MessagingClientOptions,
 } from 'nestjs-messaging/client';
 import { CLOCK, realClock } from '../../lib/client/clock.js';
-import { HURRIED_MS } from '../../lib/client/retry.js';
+import { HURRIED_MS } from '../../lib/client/times.js';
 import * as messages from './client-messages.js';
 
 // The kit of the program under test, in this process or in a page. Instances do not leave it: it describes its values.

@@ -61,7 +61,7 @@ export function fromBase64(data: unknown): Uint8Array<ArrayBuffer> | undefined {
 }
 
 function isOfBytes(tag: TypedArrayTag): boolean {
-  return /^Uint8(Clamped)?Array$/.test(tag);
+  return tag.startsWith('Uint8');
 }
 
 function toNumber(data: unknown): number | undefined {

@@ -1,5 +1,6 @@
 import { quote } from '../channel-name.js';
 import { InvalidMessageError } from '../errors.js';
+import { isObject } from '../is-record.js';
 import { MAX_DEPTH } from './codec-limits.js';
 
 /**
@@ -10,15 +11,15 @@ import { MAX_DEPTH } from './codec-limits.js';
  * @throws InvalidMessageError that names the fault
  */
 export function checkJson(value: unknown): void {
-  if (typeof value === 'object' && value !== null) check(value, 1);
+  if (isObject(value)) check(value, 1);
 }
 
 /** Whether a property of this name with this value is refused, both when sending and on arrival. */
 export function isPolluting(key: string, value: unknown): boolean {
-  if (key === '__proto__') return true;
-  return key === 'constructor' && typeof value === 'object' && value !== null && Object.hasOwn(value, 'prototype');
+  return key === '__proto__' || (key === 'constructor' && isObject(value) && Object.hasOwn(value, 'prototype'));
 }
 
+// The questions are written out: a call for each value, as of isObject() or isPolluting(), takes 6 to 100 % more.
 function check(object: object, depth: number): void {
   if (depth > MAX_DEPTH) throw new InvalidMessageError(`it is nested deeper than ${MAX_DEPTH} levels`);
   if (Array.isArray(object)) {
@@ -30,17 +31,12 @@ function check(object: object, depth: number): void {
   }
   const properties = object as Record<string, unknown>;
   for (const key in properties) {
-    // A call of isPolluting() for each property would double the time that this takes.
-    if (key === '__proto__') refuse(key);
     const value = properties[key];
-    if (typeof value !== 'object' || value === null) continue;
-    if (key === 'constructor' && isPolluting(key, value)) refuse(key);
-    check(value, depth + 1);
+    if ((key === '__proto__' || key === 'constructor') && isPolluting(key, value)) {
+      throw new InvalidMessageError(pollution(key));
+    }
+    if (typeof value === 'object' && value !== null) check(value, depth + 1);
   }
-}
-
-function refuse(property: string): never {
-  throw new InvalidMessageError(pollution(property));
 }
 
 /** The fault of a property that {@link isPolluting}. */

@@ -44,11 +44,11 @@ export function decodeValue(tag: string, data: unknown): object | undefined {
 }
 
 function decodeDate(data: unknown): Date | undefined {
-  if (data === null) return new Date(Number.NaN);
+  if (data === null) return new Date(NaN);
   // Only what toISOString() writes: Date reads any text, "1" as a day of this engine's choice.
   if (typeof data !== 'string' || !ISO_DATE.test(data)) return undefined;
   const date = new Date(data);
-  return Number.isNaN(date.getTime()) ? undefined : date;
+  return Number.isNaN(+date) ? undefined : date;
 }
 
 function decodeRegExp(data: unknown): RegExp | undefined {

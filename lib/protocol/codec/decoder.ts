@@ -1,6 +1,6 @@
 import { kindOf, quote } from '../channel-name.js';
 import { InvalidMessageError } from '../errors.js';
-import { isRecord } from '../is-record.js';
+import { isObject, isRecord } from '../is-record.js';
 import { NAME_IT } from '../serializable.js';
 import type { KnownTypes } from '../known-types.js';
 import { isErrorTag } from './builtin-type.js';
@@ -35,15 +35,14 @@ export class Decoder {
    * @param type - the wire name of the message's class, if the envelope names one
    * @throws InvalidMessageError that names the place and the fault
    */
-  decode(data: unknown, type: string | undefined, meta: unknown): unknown {
-    const message = this.#decodeRoot(data, type, meta);
+  decode(data: unknown, type: string | undefined, meta: unknown = ''): unknown {
+    const message = type === undefined ? this.#restore(data, meta) : this.#root(data, type, meta);
     this.#instances?.accept();
     return message;
   }
 
-  #decodeRoot(data: unknown, type: string | undefined, meta: unknown): unknown {
-    if (type === undefined) return meta === undefined ? data : this.#restore(data, meta);
-    const note = meta === undefined ? noteOf('') : this.#read(meta);
+  #root(data: unknown, type: string, meta: unknown): unknown {
+    const note = this.#read(meta);
     // The envelope has said it.
     if (note.tag) this.#refuseNote(meta);
     return this.#instance(data, type, note);
@@ -87,7 +86,7 @@ export class Decoder {
   }
 
   #container(data: unknown, note: ReadNote): object {
-    if (typeof data !== 'object' || data === null) return this.#refuse(data, 'object');
+    if (!isObject(data)) return this.#refuse(data, 'object');
     if (Array.isArray(data)) {
       if (note.tag || note.names) this.#refuse(data, 'object');
       this.#register(note, data);

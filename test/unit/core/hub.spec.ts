@@ -290,8 +290,8 @@ describe('a post', () => {
   });
 
   test.each([
-    ['an empty name', '', 'must not be empty'],
-    ['256 characters', 'x'.repeat(256), 'the limit is 255'],
+    ['an empty name', '', 'has 0 characters; a name has 1 to 255'],
+    ['256 characters', 'x'.repeat(256), 'a name has 1 to 255'],
     ['a line break', 'a\nb', 'contains "\\n"'],
     ['an asterisk', 'users.*', '"*"'],
     ['a lone surrogate', 'a\ud800', 'contains "\\ud800"'],
