@@ -1,5 +1,6 @@
 import type { Reporter } from '../core/reporter.js';
 import { TransportUnavailableError } from '../protocol/errors.js';
+import type { Position } from '../protocol/position.js';
 import type { FeedPlace } from '../sse/feed.js';
 import type { WorkQueue } from '../sse/work-queue.js';
 import type { ChannelRule } from './channel-rule.js';
@@ -20,16 +21,24 @@ export interface HeldHistory {
   rule: ChannelRule | undefined;
   /** Where to read on for it, until it gets live messages. */
   start: HistoryStart;
+  /** See {@link Promised}. */
+  since?: Position | undefined;
   /** Set while it gets live messages. */
   place: FeedPlace | NativeReader | undefined;
 }
 
-/** The earlier messages of a channel for one listener of a client. */
-interface Aside {
-  readonly of: HeldHistory;
+/** What a client has been promised of a channel that is read for it later. */
+interface Promised {
   readonly feed: HistoryFeed;
-  readonly listener: string;
   start: HistoryStart;
+  /** The position of the feed when the client was told that it has the channel; `undefined`: unknown. It gets all later messages. */
+  readonly since?: Position | undefined;
+}
+
+/** The earlier messages of a channel for one listener of a client. */
+interface Aside extends Promised {
+  readonly of: HeldHistory;
+  readonly listener: string;
 }
 
 /** The client that the channels belong to. */
@@ -58,6 +67,7 @@ export class CatchUp {
   /** Continues with a channel. Call it in the turn of the entrance, after its messages have been sent. */
   goOn(held: HeldHistory, { feed, at, isWhole }: HistoryEntrance): void {
     held.start = at ?? held.start;
+    held.since ??= feed.present;
     if (!isWhole || at === undefined) return this.add(held);
     const place = (held.place = this.client.form.placeIn(feed.name));
     feed.join(place, at, () => {
@@ -70,7 +80,7 @@ export class CatchUp {
   /** Sends one listener earlier messages of a channel, up to the position of the stream. */
   replay(of: HeldHistory, { listener, start }: ListenerReplay): void {
     const { feed } = of;
-    const aside = { of, feed, listener, start };
+    const aside = { of, feed, listener, start, since: feed.present };
     if (this.asides.size >= this.maxAsides) {
       const at = this.positionOf(of) ?? { epoch: '', offset: 0 };
       return this.client.form.replayed?.(listener, { ...enterLater(feed, at), from: at, gap: 'trimmed' }, true);
@@ -110,7 +120,7 @@ export class CatchUp {
   /** @returns `undefined` if the page cannot be read now; the read is repeated */
   private async pageFor(one: HeldHistory | Aside): Promise<HistoryPage | undefined> {
     try {
-      return await one.feed.find(one.start);
+      return await pageOf(one);
     } catch (error) {
       if (!(error instanceof TransportUnavailableError)) {
         this.reporter.messageRejected({ channel: one.feed.name, error: error as Error });
@@ -124,8 +134,7 @@ export class CatchUp {
     if (!this.has(one)) return;
     const { feed, start } = one;
     feed.settle();
-    // The client was told that it is subscribed before the starting position was known.
-    const entrance = enterHistory(feed, start, page, start === undefined ? 'broker' : page.gap);
+    const entrance = enterHistory(feed, start, page, mayMissMore(one, page) ? 'broker' : page.gap);
     if ('of' in one) return this.sendAside(one, entrance, page);
     this.client.form.missed(entrance);
     this.goOn(one, entrance);
@@ -163,4 +172,19 @@ export class CatchUp {
       });
     });
   }
+}
+
+/** @throws (rejects) TransportUnavailableError if it cannot be read now */
+async function pageOf({ feed, start, since }: Promised): Promise<HistoryPage> {
+  const page = await feed.find(start);
+  if (typeof start !== 'number' || since === undefined) return page;
+  // More messages than the client asked for have come since it was told that it has the channel.
+  const isLater = page.from.epoch !== since.epoch || page.from.offset > since.offset;
+  return isLater ? feed.find(since) : page;
+}
+
+/** Whether the client was told that it has the channel when its position was unknown, and more may have come than it gets. */
+function mayMissMore({ start, since }: Promised, { missed }: HistoryPage): boolean {
+  if (start === undefined) return true;
+  return typeof start === 'number' && since === undefined && missed.entries.length >= start;
 }

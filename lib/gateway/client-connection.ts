@@ -18,7 +18,7 @@ import { ClientForm } from './client-form.js';
 import type { ConnectionContext } from './connection-context.js';
 import { ExpiryNotice } from './expiry-notice.js';
 import { grantOf } from './grants.js';
-import { findHistory, holdFeed, isOfChannel, isOfHistory, placeOf, within, type Enter, type Held } from './held.js';
+import { findHistories, holdFeed, isOfChannel, isOfHistory, placeOf, within, type Enter, type Held } from './held.js';
 import { NativeForm } from './native-form.js';
 import type { Returned } from './recovery-wire.js';
 import type { Renewal } from './renewal.js';
@@ -315,13 +315,11 @@ export class ClientConnection implements SessionObserver, StreamOutput {
 
   /** Finds missed messages, then lets the client in. @param from, leftAt - see {@link Recovery.findAll} */
   private async recover(back: readonly Held[], from?: string, leftAt = performance.now()): Promise<void> {
-    const { recovery, queue } = this.context;
+    const { recovery, queue, feeds } = this.context;
     const channels = back.filter(isOfChannel);
     const [found, histories] = await Promise.all([
       recovery.findAll(channels, from, leftAt),
-      Promise.all(
-        back.filter(isOfHistory).map(async (held): Promise<[Held, Enter]> => [held, await findHistory(held)]),
-      ),
+      findHistories(back.filter(isOfHistory), feeds.memory.maxMissedBytes),
     ]);
     const entering = new Map<Held, Enter>([
       ...channels.map((held, index) => [held, found[index]!] as const),

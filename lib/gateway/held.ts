@@ -8,6 +8,7 @@ import type { Claim } from './claim.js';
 import type { ClientFeed } from './client-feed.js';
 import { enterHistory, enterLater } from './history-entrance.js';
 import { startOf } from './history-place.js';
+import type { HistoryPage } from './history-reads.js';
 import { enterAnew, type Entrance } from './resume.js';
 import type { Place } from './stream-form.js';
 
@@ -32,6 +33,8 @@ export type Held = HeldChannel | HeldHistory;
 /** Call it when the feed is settled, in the turn in which the client enters. */
 export type Enter = () => Entrance;
 
+/** How many histories are read at a time for one client: a page may take as much memory as all that it may be sent at once. */
+const READ_AT_ONCE = 4;
 /** The start of a client whose position belongs to no history: what it has read is unknown. */
 const NO_HISTORY = { epoch: '-', offset: 0 };
 
@@ -56,13 +59,38 @@ export function isOfHistory(held: Held): held is HeldHistory {
   return 'start' in held;
 }
 
-/** Never rejects: messages that cannot be read now are sent later. */
-export async function findHistory({ feed, start }: HeldHistory): Promise<Enter> {
+/**
+ * Finds the first pages for a client, up to as much as it may be sent at once; all else is read as the client takes it. Never rejects:
+ * messages that cannot be read now are sent later, too.
+ *
+ * @param maxBytes - how much it may be sent at once
+ */
+export async function findHistories(
+  all: readonly HeldHistory[],
+  maxBytes: number,
+): Promise<(readonly [HeldHistory, Enter])[]> {
+  const found: (readonly [HeldHistory, Enter])[] = [];
+  let room = maxBytes;
+  const rest = all.values();
+  const work = async (): Promise<void> => {
+    for (const held of rest) {
+      const page = await firstPage(held, () => room > 0);
+      room -= page?.missed.size ?? 0;
+      const { feed, start } = held;
+      found.push([held, () => (page === undefined ? enterLater(feed, start) : enterHistory(feed, start, page))]);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(all.length, READ_AT_ONCE) }, work));
+  return found;
+}
+
+/** @returns `undefined` if it cannot be read now, or if there is no room for what has to be read */
+async function firstPage({ feed, start }: HeldHistory, hasRoom: () => boolean): Promise<HistoryPage | undefined> {
   try {
-    const page = await feed.find(start);
-    return () => enterHistory(feed, start, page);
+    await feed.whenKnown();
+    return hasRoom() || feed.isNear(start) ? await feed.find(start) : undefined;
   } catch {
-    return () => enterLater(feed, start);
+    return undefined;
   }
 }
 

@@ -62,13 +62,34 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
     this.ring = new HistoryRing(context.rings);
   }
 
+  /** The position up to which its readers have everything; `undefined`: not known yet. */
+  get present(): Position | undefined {
+    return this.end;
+  }
+
+  /**
+   * Resolves when {@link present} is known.
+   *
+   * @throws (rejects) TransportUnavailableError if it cannot be known now
+   */
+  async whenKnown(): Promise<void> {
+    if (this.end === undefined) await this.begin();
+  }
+
+  /** Whether {@link find} needs no read for a start: the feed knows all messages since then. */
+  isNear(start: HistoryStart): boolean {
+    if (this.end === undefined) return false;
+    const after = typeof start === 'number' ? this.lastOf(start) : start;
+    return start === undefined || (after !== undefined && this.isInRing(after));
+  }
+
   /**
    * Finds the first page for a client.
    *
    * @throws (rejects) TransportUnavailableError if it cannot be read now
    */
   async find(start: HistoryStart): Promise<HistoryPage> {
-    if (this.end === undefined) await this.begin();
+    await this.whenKnown();
     if (start === undefined) return this.nothingAfter(this.end!);
     const after = typeof start === 'number' ? this.lastOf(start) : start;
     if (after !== undefined && this.isInRing(after)) return this.nothingAfter(after);
