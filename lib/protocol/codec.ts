@@ -36,6 +36,8 @@ export interface EncodedMessage {
 export class Codec {
   private readonly instances: InstanceReader | undefined;
   private readonly plainClasses = new Map<Function, boolean>();
+  // That of the last instance: most messages are of the class of the one before, and looking it up takes longer than to compare.
+  private lastPlain: PlainClass | undefined = undefined;
 
   /**
    * @param types - the classes of the application
@@ -61,11 +63,19 @@ export class Codec {
     let target: Function | undefined;
     let type: string | undefined;
     try {
-      // First of all what most messages are, and what has the least time.
-      if (isPlainRoot(message) && isPlainJson(message)) return { data: JSON.stringify(message) };
-      target = this.messageClass(message);
-      type = target && this.types.nameToSend(target, true);
-      if (target && this.isPlainClass(target) && !hasOwnToJson(message) && isPlainJson(message as object)) {
+      const { lastPlain } = this;
+      let isPlain = lastPlain !== undefined && isOf(message, lastPlain);
+      if (isPlain) {
+        ({ target, type } = lastPlain!);
+      } else {
+        // First of all what most other messages are, and what has the least time.
+        if (isPlainRoot(message) && isPlainJson(message)) return { data: JSON.stringify(message) };
+        target = this.messageClass(message);
+        type = target && this.types.nameToSend(target, true);
+        isPlain = target !== undefined && this.isPlainClass(target);
+        if (isPlain) this.lastPlain = { prototype: Object.getPrototypeOf(message) as object, target: target!, type };
+      }
+      if (isPlain && !hasOwnToJson(message) && isPlainJson(message as object)) {
         return { data: JSON.stringify(message), type };
       }
     } catch (error) {
@@ -138,6 +148,23 @@ export class Codec {
     }
     return isPlain;
   }
+}
+
+/** A class whose instances `JSON.stringify` can write alone. */
+interface PlainClass {
+  readonly prototype: object;
+  readonly target: Function;
+  readonly type: string | undefined;
+}
+
+/** Whether `classOf` would name this class. */
+function isOf(message: unknown, { prototype, target }: PlainClass): boolean {
+  return (
+    typeof message === 'object' &&
+    message !== null &&
+    Object.getPrototypeOf(message) === prototype &&
+    prototype.constructor === target
+  );
 }
 
 // One that is not enumerable would be called by JSON.stringify() alone. The class has none, so that this is its own.

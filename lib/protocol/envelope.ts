@@ -39,8 +39,17 @@ export function encodeEnvelope(
   { type, meta, data }: EncodedMessage,
 ): string {
   if (channel !== lastParts.channel || type !== lastParts.type) lastParts = partsOf(channel, type);
-  const note = meta === undefined ? '' : `,"meta":${meta}`;
-  return `${prefix},"at":${postedAt},"n":${serial}${lastParts.typePart}${note}${lastParts.channelPart}${data}}`;
+  if (postedAt !== lastStart.postedAt || prefix !== lastStart.prefix) lastStart = startOf(prefix, postedAt);
+  const { typePart, channelPart, plain } = lastParts;
+  if (meta === undefined) return `${lastStart.text}${serial}${plain}${data}}`;
+  return `${lastStart.text}${serial}${typePart},"meta":${meta}${channelPart}${data}}`;
+}
+
+/** How the last envelope began: many are posted in the same millisecond, and of all parts, a time takes the longest to write. */
+let lastStart = startOf('', 0);
+
+function startOf(prefix: string, postedAt: number) {
+  return { prefix, postedAt, text: `${prefix},"at":${postedAt},"n":` };
 }
 
 /** The parts of the last envelope that were written from the channel and the class: most envelopes are of the same as the one before. */
@@ -48,7 +57,8 @@ let lastParts = partsOf('', undefined);
 
 function partsOf(channel: string, type: string | undefined) {
   const typePart = type === undefined ? '' : `,"type":${JSON.stringify(type)}`;
-  return { channel, type, typePart, channelPart: `},"pattern":${JSON.stringify(channel)},"data":` };
+  const channelPart = `},"pattern":${JSON.stringify(channel)},"data":`;
+  return { channel, type, typePart, channelPart, plain: typePart + channelPart };
 }
 
 /** How every envelope that a node writes begins. */

@@ -13,13 +13,13 @@ export const MAX_BATCH_BYTES = 64 * 1024;
 /** The maximum number of payloads in one batch. For envelopes, the byte limit applies first. */
 export const MAX_BATCH_PAYLOADS = 1_024;
 
-/** @param payloads - without line breaks, unless there is only one payload */
-export function joinPayloads(payloads: readonly string[]): string {
+/** A batch of several payloads; a payload alone needs none. None of them contains a line break. */
+export function joinPayloads(first: string, others: readonly string[]): string {
   // Not LINE_BREAK + …, which would be copied once more when its bytes are counted.
-  return payloads.length === 1 ? payloads[0]! : ['', ...payloads].join(LINE_BREAK);
+  return ['', first, ...others].join(LINE_BREAK);
 }
 
-/** The longest text that {@link joinPayloads} makes of payloads with this maximum size in bytes. */
+/** The longest text of one PUBLISH if payloads have this maximum size in bytes. */
 export function maxBatchLength(maxPayloadBytes: number): number {
   return MAX_BATCH_BYTES + maxPayloadBytes + MAX_BATCH_PAYLOADS;
 }

@@ -13,8 +13,8 @@ export interface PublisherListener {
 /** The current reason why Redis does not accept posts, until it accepts one again. */
 export class PostProblem {
   private current: { readonly isUnanswered: boolean; readonly channel?: string | undefined } | undefined = undefined;
-  // When Redis last accepted a post in time.
-  private answeredMs = -Infinity;
+  // A count takes less than a time, which each post would read twice.
+  private acceptedCount = 0;
   // That of the other kind of posts to the same Redis.
   private other: PostProblem | undefined = undefined;
 
@@ -24,6 +24,11 @@ export class PostProblem {
   join(other: PostProblem): void {
     this.other = other;
     other.other = this;
+  }
+
+  /** How many posts, of this kind and of those that it was joined with, Redis has accepted in time. */
+  get accepts(): number {
+    return this.acceptedCount;
   }
 
   /** Redis has answered with an error. */
@@ -37,10 +42,11 @@ export class PostProblem {
   /**
    * Redis has not answered in time; reported once until it does.
    *
-   * @param sentMs - when the post was sent. If Redis has accepted one in time since then, it is no news: Redis answers, but slowly
+   * @param acceptedBefore - {@link accepts} when the post was sent. If Redis has accepted one in time since then, it is no news: Redis
+   *   answers, but slowly
    */
-  unanswered(sentMs: number): void {
-    if (this.current?.isUnanswered === true || sentMs <= this.answeredMs) return;
+  unanswered(acceptedBefore: number): void {
+    if (this.current?.isUnanswered === true || this.acceptedCount > acceptedBefore) return;
     this.current = { isUnanswered: true };
     this.listener.unanswered();
   }
@@ -52,17 +58,16 @@ export class PostProblem {
    */
   accepted(channel: string, isInTime: boolean): void {
     if (isInTime) {
-      const now = performance.now();
-      this.heard(now);
-      this.other?.heard(now);
+      this.heard();
+      this.other?.heard();
     }
     const { current } = this;
     if (current === undefined || current.isUnanswered) return;
     if (current.channel === undefined || current.channel === channel) this.solved();
   }
 
-  private heard(now: number): void {
-    this.answeredMs = now;
+  private heard(): void {
+    this.acceptedCount++;
     if (this.current?.isUnanswered === true) this.solved();
   }
 

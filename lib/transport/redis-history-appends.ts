@@ -183,7 +183,7 @@ export class RedisHistoryAppends {
     const before = batches[batches.indexOf(batch) - 1];
     const attempt = ++batch.attempt;
     const begin = (): void => {
-      if (batch.attempt === 1) batch.triedMs = performance.now();
+      if (batch.attempt === 1) batch.triedFirst(this.problem.accepts);
     };
     begin();
     const wasUnclear = batch.isUnclear;
@@ -385,7 +385,7 @@ export class RedisHistoryAppends {
     for (const batch of late) {
       if (batch !== undefined && !batch.isUnclear && batch.lastError !== undefined)
         this.problem.refused(batch.channel, batch.lastError);
-      else if (batch?.isOut === true && this.link!.isUp) this.problem.unanswered(batch.triedMs);
+      else if (batch?.isOut === true && this.link!.isUp) this.problem.unanswered(batch.acceptedBefore);
     }
   };
 }

@@ -26,6 +26,8 @@ export class HistoryBatch {
   isOut = false;
   /** When it was first tried. */
   triedMs = 0;
+  /** How many posts Redis had accepted when it was tried first. */
+  acceptedBefore = 0;
   /** Runs until its next try. */
   retry: NodeJS.Timeout | undefined = undefined;
   lastError: Error | undefined = undefined;
@@ -40,6 +42,12 @@ export class HistoryBatch {
     public posts: readonly PendingPost[],
   ) {
     for (const post of posts) post.batch = this;
+  }
+
+  /** @param accepted - how many posts Redis has accepted */
+  triedFirst(accepted: number): void {
+    this.triedMs = performance.now();
+    this.acceptedBefore = accepted;
   }
 
   get bounds(): HistoryBounds {

@@ -1,4 +1,3 @@
-import { Deferred } from '../core/deferred.js';
 import type { OutboundGate } from './outbound-gate.js';
 import { MAX_BATCH_BYTES, MAX_BATCH_PAYLOADS, joinPayloads } from './payload-batch.js';
 import { PostProblem, type PublisherListener } from './post-problem.js';
@@ -10,6 +9,9 @@ export const MAX_PENDING_BYTES = 16 * 1024 * 1024;
 
 /** How long posts wait for more while Redis is busy with earlier ones. */
 const MAX_DELAY_MS = 1;
+
+// Not queueMicrotask(), which makes a resource of its own for each call.
+const NOW = Promise.resolve();
 
 /** The link that posts are sent over. */
 export interface PublishLink {
@@ -34,20 +36,24 @@ export class PendingBytes {
 }
 
 /** Payloads of one channel that share one PUBLISH. */
-interface PublishBatch {
-  /** Rises with each batch. */
-  readonly number: number;
-  readonly channel: string;
-  /** Its payloads; empty until it takes no more. */
-  text: string;
-  /** The size of `text`; until then, an estimate. */
-  bytes: number;
-  readonly deadline: number;
-  readonly accepted: Promise<boolean>;
+class PublishBatch {
+  isSent = false;
+  /** How many posts Redis had accepted when it was sent. */
+  acceptedBefore = 0;
   /** Absent once the batch is settled. */
-  resolve: ((accepted: boolean) => void) | undefined;
-  isSent: boolean;
-  sentMs: number;
+  resolve: ((accepted: boolean) => void) | undefined = undefined;
+  readonly accepted = new Promise<boolean>((resolve) => (this.resolve = resolve));
+
+  constructor(
+    /** Rises with each batch. */
+    readonly number: number,
+    readonly channel: string,
+    /** Its first payload; all of them once it takes no more. */
+    public text: string,
+    /** The size of `text`; until then, an estimate. */
+    public bytes: number,
+    readonly deadline: number,
+  ) {}
 }
 
 /**
@@ -61,8 +67,8 @@ export class RedisPublisher {
   // The last of them, if it takes more posts. There is not one for each channel: such a batch would overtake posts to other channels, which
   // would surprise listeners of both.
   private filling: PublishBatch | undefined = undefined;
-  // Those of `filling`.
-  private payloads: string[] = [];
+  // Those of `filling` after the first one. A post alone, as most are if few are made, needs no list.
+  private more: string[] = [];
   // How many bytes a character of the last batch had. The bytes of a batch are counted when it takes no more posts, and estimated until
   // then: to count them for each post would take a tenth of its time.
   private bytesPerCharacter = 1;
@@ -118,11 +124,13 @@ export class RedisPublisher {
     let batch = this.filling;
     if (batch === undefined || isAlone || batch.channel !== channel) {
       this.seal();
-      this.filling = batch = this.createBatch(channel);
+      this.filling = batch = this.createBatch(channel, payload, bytes);
+    } else {
+      this.more.push(payload);
+      batch.bytes += bytes;
     }
-    const count = this.payloads.push(payload);
-    batch.bytes += bytes;
     this.unflushedBytes += bytes;
+    const count = this.more.length + 1;
     if (isAlone) this.seal();
     if (this.unflushedBytes >= MAX_BATCH_BYTES || count >= MAX_BATCH_PAYLOADS) this.flush();
     else this.flushLater();
@@ -188,12 +196,9 @@ export class RedisPublisher {
     return this.link?.isUp === true && this.holding === undefined && this.gate?.isOpen !== false;
   }
 
-  private createBatch(channel: string): PublishBatch {
-    const { promise: accepted, resolve } = new Deferred<boolean>();
+  private createBatch(channel: string, payload: string, bytes: number): PublishBatch {
     const deadline = performance.now() + this.timeoutMs;
-    const number = ++this.batches;
-    const empty = { text: '', bytes: 0, isSent: false, sentMs: 0 };
-    const batch: PublishBatch = { number, channel, deadline, accepted, resolve, ...empty };
+    const batch = new PublishBatch(++this.batches, channel, payload, bytes, deadline);
     this.waiting.push(batch);
     this.unsettled.add(batch);
     this.timer ??= setTimeout(this.expire, this.timeoutMs);
@@ -205,8 +210,10 @@ export class RedisPublisher {
     const batch = this.filling;
     if (batch === undefined) return;
     this.filling = undefined;
-    batch.text = joinPayloads(this.payloads);
-    this.payloads = [];
+    if (this.more.length > 0) {
+      batch.text = joinPayloads(batch.text, this.more);
+      this.more = [];
+    }
     const bytes = Buffer.byteLength(batch.text);
     this.pending.current += bytes - batch.bytes;
     batch.bytes = bytes;
@@ -218,12 +225,14 @@ export class RedisPublisher {
       this.delay ??= setTimeout(this.flush, MAX_DELAY_MS).unref();
     } else if (!this.isTurnEnding) {
       this.isTurnEnding = true;
-      queueMicrotask(() => {
-        this.isTurnEnding = false;
-        this.flush();
-      });
+      void NOW.then(this.endTurn);
     }
   }
+
+  private readonly endTurn = (): void => {
+    this.isTurnEnding = false;
+    this.flush();
+  };
 
   private readonly flush = (): void => {
     clearTimeout(this.delay);
@@ -233,35 +242,41 @@ export class RedisPublisher {
     this.unflushedBytes = 0;
     if (!this.canSend) return;
     const { waiting } = this;
+    if (waiting.length === 1) return this.send(waiting.pop()!);
+    if (waiting.length === 0) return;
     this.waiting = [];
-    if (waiting.length > 1) this.link!.gather?.();
+    this.link!.gather?.();
     for (const batch of waiting) this.send(batch);
   };
 
   private send(batch: PublishBatch): void {
     const { session } = this;
     batch.isSent = true;
-    batch.sentMs = performance.now();
+    batch.acceptedBefore = this.problem.accepts;
     this.sentBytes += batch.bytes;
     this.unanswered++;
-    const answered = (error: Error | undefined): void => {
-      // Belongs to an earlier link, so it was already counted.
-      if (session !== this.session) return;
-      this.unanswered--;
-      this.sentBytes -= batch.bytes;
-      if (error !== undefined && this.link!.isUnsent(error) && batch.resolve !== undefined) {
-        this.takeBack(batch);
-      } else {
-        if (error !== undefined) this.refused(batch, error);
-        else this.problem.accepted(batch.channel, batch.resolve !== undefined);
-        this.pending.current -= batch.bytes;
-        this.settle(batch, error === undefined);
-        this.unsettled.tidy();
-        if (this.unanswered === 0 && this.waiting.length > 0) this.flush();
-      }
-      if (this.unanswered === 0) this.link!.idle?.();
-    };
-    this.link!.publishing.publish(batch.channel, batch.text).then(() => answered(undefined), answered);
+    this.link!.publishing.publish(batch.channel, batch.text).then(
+      () => this.answered(batch, session, undefined),
+      (error: Error) => this.answered(batch, session, error),
+    );
+  }
+
+  private answered(batch: PublishBatch, session: number, error: Error | undefined): void {
+    // Belongs to an earlier link, so it was already counted.
+    if (session !== this.session) return;
+    this.unanswered--;
+    this.sentBytes -= batch.bytes;
+    if (error !== undefined && this.link!.isUnsent(error) && batch.resolve !== undefined) {
+      this.takeBack(batch);
+    } else {
+      if (error !== undefined) this.refused(batch, error);
+      else this.problem.accepted(batch.channel, batch.resolve !== undefined);
+      this.pending.current -= batch.bytes;
+      this.settle(batch, error === undefined);
+      this.unsettled.tidy();
+      if (this.unanswered === 0 && this.waiting.length > 0) this.flush();
+    }
+    if (this.unanswered === 0) this.link!.idle?.();
   }
 
   private refused({ channel, resolve }: PublishBatch, error: Error): void {
@@ -285,12 +300,12 @@ export class RedisPublisher {
 
   private readonly expire = (): void => {
     const now = performance.now();
-    // When the latest unanswered batch was sent.
-    let sentMs: number | undefined;
+    // Of the latest unanswered batch.
+    let acceptedBefore: number | undefined;
     for (const batch of this.unsettled) {
       if (batch.deadline > now) break;
       if (batch.resolve === undefined) continue;
-      if (batch.isSent) sentMs = batch.sentMs;
+      if (batch.isSent) ({ acceptedBefore } = batch);
       else this.pending.current -= batch.bytes;
       this.settle(batch, false);
     }
@@ -298,8 +313,8 @@ export class RedisPublisher {
     this.waiting = this.waiting.filter((batch) => batch.resolve !== undefined);
     const next = this.unsettled.oldest;
     this.timer = next && setTimeout(this.expire, next.deadline - now);
-    if (sentMs === undefined || !this.link?.isUp) return;
-    this.problem.unanswered(sentMs);
+    if (acceptedBefore === undefined || !this.link?.isUp) return;
+    this.problem.unanswered(acceptedBefore);
     this.link.overdue();
   };
 }

@@ -30,7 +30,9 @@ export class UnsettledPosts<T extends Unsettled> {
     while (this.first < this.items.length && this.items[this.first]!.resolve === undefined) this.first++;
     // Half of the array at a time, so that each post moves only a few times.
     if (this.first * 2 < this.items.length) return;
-    this.items = this.items.slice(this.first);
+    // A post alone, as most are if few are made, keeps the array.
+    if (this.items.length === 1) this.items.pop();
+    else this.items = this.items.slice(this.first);
     this.first = 0;
   }
 }

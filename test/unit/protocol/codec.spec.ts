@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
 import vm from 'node:vm';
 import { Codec, type EncodedMessage } from '../../../lib/protocol/codec.js';
 import { isPlainJson } from '../../../lib/protocol/codec/is-plain-json.js';
@@ -414,6 +415,43 @@ describe('Codec', () => {
         expect(copy.findIndex((item) => item === copy[count])).toBe(first);
       }
     }
+  });
+
+  test('writes each instance by its own class and content, whatever the one before was', () => {
+    const renamed = Object.create(Greeting.prototype) as Greeting;
+    const hidden = Object.defineProperty(new Greeting('hidden'), 'toJSON', { value: () => ({ text: 'shown' }) });
+    const twice = {};
+    const messages = [
+      () => new Greeting('a'),
+      () => Object.assign(renamed, { text: 'b' }),
+      () => new Person('Ada'),
+      () => ({ text: 'c' }),
+      () => hidden,
+      () => new Greeting('d', new Date(0)),
+      () => new Employee('Grace'),
+      () => new Greeting('e', [twice, twice]),
+      () => new Failure('f', 1),
+      () => Greeting.prototype,
+      () => [new Greeting('g')],
+    ];
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom(...messages)), (makes) => {
+        const used = codec();
+        for (const make of makes) expect(used.encode(make())).toEqual(codec().encode(make()));
+      }),
+    );
+  });
+
+  test('no longer takes instances for those of a class that their prototype has left', () => {
+    class Moved {
+      readonly text = 'a';
+    }
+    const types = new TypeRegistry();
+    types.register(Moved, 'moved');
+    const used = new Codec(types);
+    expect(used.encode(new Moved()).type).toBe('moved');
+    Object.defineProperty(Moved.prototype, 'constructor', { value: Undeclared });
+    expect(() => used.encode(new Moved())).toThrow(UnserializableError);
   });
 
   test('finds the only object that occurs twice while a getter sends another message', () => {

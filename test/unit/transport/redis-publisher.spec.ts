@@ -15,6 +15,10 @@ afterEach(() => void jest.useRealTimers());
 const UNHEARD: PublisherListener = { refused: () => {}, unanswered: () => {}, answered: () => {} };
 const MAX_LENGTH = maxBatchLength(1_000);
 
+function join([first, ...others]: readonly string[]): string {
+  return joinPayloads(first!, others);
+}
+
 /** The payloads of a single payload or a batch. */
 function payloadsOf(text: string): string[] {
   return text.startsWith('\n') ? splitPayloads(text, MAX_LENGTH).payloads : [text];
@@ -69,6 +73,8 @@ test('each post waits for its own time', async () => {
   const publisher = new RedisPublisher(100, UNHEARD);
   const settled: string[] = [];
   const first = publisher.publish('news', '1').then(() => settled.push('first'));
+  // The turn ends.
+  await Promise.resolve();
   jest.advanceTimersByTime(60);
   const second = publisher.publish('news', '2').then(() => settled.push('second'));
   jest.advanceTimersByTime(40);
@@ -243,7 +249,7 @@ describe('A batch', () => {
   test('is split into its original payloads', () => {
     fc.assert(
       fc.property(fc.array(payload, { minLength: 2 }), (payloads) => {
-        const text = joinPayloads(payloads);
+        const text = join(payloads);
         expect(splitPayloads(text, text.length)).toEqual({ payloads, isCut: false });
       }),
     );
@@ -252,12 +258,12 @@ describe('A batch', () => {
   test('that exceeds the limit yields its complete payloads within the limit, and is cut', () => {
     fc.assert(
       fc.property(fc.array(payload, { minLength: 2 }), fc.nat(), (payloads, bound) => {
-        const text = joinPayloads(payloads);
+        const text = join(payloads);
         const maxLength = bound % text.length;
         const { payloads: taken, isCut } = splitPayloads(text, maxLength);
         expect(isCut).toBe(true);
         expect(taken).toEqual(payloads.slice(0, taken.length));
-        const next = joinPayloads(['', ...payloads.slice(0, taken.length + 1)]).length - 1;
+        const next = join(['', ...payloads.slice(0, taken.length + 1)]).length - 1;
         expect(next).toBeGreaterThan(maxLength);
       }),
     );
@@ -271,7 +277,7 @@ describe('A batch', () => {
 
   test('with the longest message after as much as it may follow is whole', () => {
     const long = 'x'.repeat(1_000);
-    const text = joinPayloads([...Array.from({ length: 1_023 }, () => 'y'.repeat(64)), long]);
+    const text = join([...Array.from({ length: 1_023 }, () => 'y'.repeat(64)), long]);
     expect(splitPayloads(text, maxBatchLength(1_000)).isCut).toBe(false);
   });
 });
