@@ -13,6 +13,7 @@ import {
 import { APPEND_SCRIPT } from './redis-history-append-script.js';
 import { PostProblem, type PublisherListener } from './post-problem.js';
 import { codeOf, isPassing, refused, unclear } from './redis-history-failures.js';
+import { dropSettled, newLane, type Lane } from './redis-history-lane.js';
 import { isElsewhere, isReply, isUnsent, replyText } from './redis-client.js';
 import type { OutboundGate } from './outbound-gate.js';
 import type { RedisLink } from './redis-link.js';
@@ -36,17 +37,6 @@ const MIN_PAUSE_MS = 10;
 const SCRIPT = new RedisScript(APPEND_SCRIPT);
 
 const NO_MASTER: AppendAnswer['master'] = ['', ''];
-
-/** The posts to one channel. */
-interface Lane {
-  readonly channel: string;
-  waiting: PendingPost[];
-  /** The bytes of the waiting posts. */
-  waitingBytes: number;
-  /** The batches under way, in order. Redis appends each only if it has appended the one before, so posts keep their order. */
-  batches: HistoryBatch[];
-  isDue: boolean;
-}
 
 /**
  * Appends posts to histories, each once, over a link that may break. Posts of one channel are appended in order: while a batch is under
@@ -102,7 +92,7 @@ export class RedisHistoryAppends {
     this.timer ??= setTimeout(this.expire, this.timeoutMs);
     let lane = this.lanes.get(channel);
     if (lane === undefined) {
-      lane = { channel, waiting: [], waitingBytes: 0, batches: [], isDue: false };
+      lane = newLane(channel);
       this.lanes.set(channel, lane);
     }
     lane.waiting.push(post);
@@ -279,8 +269,11 @@ export class RedisHistoryAppends {
     } catch (error) {
       batch.lastError = error as Error;
     }
-    for (const post of batch.posts)
-      this.settle(post, unclear(post, batch.lastError?.message ?? 'Redis does not remember it'));
+    // An error costs more than the rest of a post.
+    if (!batch.isSettled) {
+      const why = batch.lastError?.message ?? 'Redis does not remember it';
+      for (const post of batch.posts) this.settle(post, unclear(post, why));
+    }
     this.end(lane, batch);
   }
 
@@ -388,13 +381,4 @@ export class RedisHistoryAppends {
       else if (batch?.isOut === true && this.link!.isUp) this.problem.unanswered(batch.acceptedBefore);
     }
   };
-}
-
-/** Drops the batches that nobody waits for any more, unless they are under way. */
-function dropSettled(lane: Lane): void {
-  lane.batches = lane.batches.filter((batch) => {
-    if (batch.isOut || !batch.isSettled) return true;
-    batch.stopRetry();
-    return false;
-  });
 }
