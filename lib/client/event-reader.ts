@@ -1,4 +1,5 @@
 import { ConnectionLostError } from '../protocol/errors.js';
+import { quietly } from './isolate.js';
 
 /** The most characters that one event may have; without a bound a stream could fill the memory. */
 const MAX_EVENT_CHARACTERS = 16_777_216;
@@ -35,8 +36,8 @@ export async function readEvents(
   const take = eventsTo(receiver);
   const decoder = new TextDecoder();
   const reader = body.getReader();
-  // A `fetch` of the application need not know the signal. What the stream failed by, reading it throws.
-  signal.addEventListener('abort', () => void reader.cancel().catch(() => {}));
+  // A `fetch` of the application need not know the signal, nor its reader `cancel`. What the stream failed by, reading it throws.
+  signal.addEventListener('abort', () => quietly(() => reader.cancel()));
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;

@@ -7,3 +7,8 @@ export function isolate(run: () => unknown, report: (error: unknown) => void): v
     report(error);
   }
 }
+
+/** Runs code of the application whose failure has no meaning. */
+export function quietly(run: () => unknown): void {
+  isolate(run, () => {});
+}

@@ -4,6 +4,7 @@ import type { ChangeRequest, OpenRequest } from '../protocol/gateway.js';
 import type { MessagingClientOptions } from './client-options.js';
 import type { CloseReason } from './client-status.js';
 import type { Clock } from './clock.js';
+import { quietly } from './isolate.js';
 import { LONGEST_RETRY_AFTER_MS } from './times.js';
 
 /** Sends a request to a path below the gateway's. */
@@ -85,7 +86,7 @@ export async function failureOf(response: Response, url: string, clock: Clock): 
   // The body may be anything: a proxy may have sent it.
   const body =
     status === 401 ? ((await response.json().catch(() => null)) as { readonly reason?: unknown } | null) : null;
-  response.body?.cancel().catch(() => {});
+  quietly(() => response.body?.cancel());
   const refused = body?.reason === 'revoked' ? 'revoked' : 'refused';
   const reason = [204, 401, 403].includes(status) ? refused : mayPass ? undefined : 'misconfigured';
   const error = new ConnectionLostError(`The gateway at ${url} answered with status ${status}`, {

@@ -108,3 +108,26 @@ test('ends and releases the body when the signal is aborted, whatever the source
   await reading;
   expect(cancelled.pending).toHaveLength(1);
 });
+
+test.each<[string, () => unknown]>([
+  [
+    'throws',
+    () => {
+      throw new Error('broken');
+    },
+  ],
+  ['returns nothing', () => undefined],
+  ['rejects', () => Promise.reject(new Error('broken'))],
+])('ends when the signal is aborted, although cancelling the body of a foreign fetch %s', async (_, cancel) => {
+  const controller = new AbortController();
+  // As the `fetch` of an application may make it, outside of browsers.
+  const body = { getReader: () => ({ read: () => Promise.resolve({ done: true }), cancel }) };
+  await readEvents(body as never, { event: () => {}, retry: () => {}, heard: () => {} }, controller.signal);
+  // What a listener of the signal throws, Node throws again where nobody can catch it.
+  const uncaught = new Queue<unknown>();
+  process.on('uncaughtException', uncaught.push).on('unhandledRejection', uncaught.push);
+  controller.abort();
+  await new Promise((resolve) => void setImmediate(resolve));
+  process.off('uncaughtException', uncaught.push).off('unhandledRejection', uncaught.push);
+  expect(uncaught.pending).toEqual([]);
+});
