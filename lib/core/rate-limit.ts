@@ -1,3 +1,5 @@
+import { ownText } from '../protocol/own-text.js';
+
 /** Unused requests of a second can be made up for this long. */
 const BURST_MS = 10_000;
 /** How many keys are remembered. An attacker with more names than that does not need many requests per name. */
@@ -39,7 +41,8 @@ export class RateLimit {
     const waitMs = through - now - BURST_MS;
     if (waitMs > this.intervalMs / 2) return waitMs;
     this.through.delete(key);
-    this.through.set(key, through);
+    // It may be a view of a long URL or header.
+    this.through.set(ownText(key), through);
     return 0;
   }
 

@@ -1,6 +1,7 @@
 import { LimitReached } from '../core/limit-reached.js';
 import { RateLimit } from '../core/rate-limit.js';
 import type { AuthenticationInfo } from '../protocol/authentication.js';
+import { MAX_CONNECTION_LENGTH } from '../protocol/gateway.js';
 import type { Limits } from '../protocol/limits.js';
 import { StreamPlaces } from './stream-places.js';
 
@@ -40,6 +41,8 @@ export class ClientLimits {
 
   /** A client requests a change of its connection. @throws LimitReached if there are too many of it */
   changeOf(connection: string): void {
+    // There is no such connection, and the text would be remembered.
+    if (connection.length > MAX_CONNECTION_LENGTH) return;
     this.take('maxChangesPerSecondPerConnection', connection, 'changes of this connection were asked for');
   }
 

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { get, type IncomingMessage } from 'node:http';
 import http2 from 'node:http2';
 import { Controller, Injectable, Scope, VersioningType, type CanActivate, type ModuleMetadata } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
@@ -159,6 +160,30 @@ describe.each(ADAPTER_NAMES)('Limits on %s', (adapter: AdapterName) => {
     await running.app.get(MessagingService).postMessage(News, 'still here');
     for (const { client } of [ada, bob]) expect(await frameOf(client)).toMatchObject({ data: 'still here' });
   });
+
+  test.each(['http://app.example/live', '/li%76e'])(
+    'of an address apply before guards run to the path %s, if the router finds the gateway there',
+    async (path) => {
+      const metadata: ModuleMetadata = {
+        imports: [
+          MessagingModule.forRoot({
+            gateway: { path: 'live', guards: [LetsNobodyIn] },
+            limits: { maxOpensPerSecondPerAddress: 1 },
+          }),
+        ],
+      };
+      await using running = await startApp(metadata, { adapter, trustProxy: '127.0.0.1' });
+      Reflect.set(running.app.get(ClientLimits), 'now', () => 0);
+      timesGuarded = 0;
+      const { hostname, port } = new URL(running.url);
+      await fifty(async () => {
+        const asked = get({ hostname, port, path: `${path}?channel=a`, headers: from('192.0.2.1'), agent: false });
+        const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+        answer.resume();
+      });
+      expect(timesGuarded).toBe(path.includes('%') && adapter === 'Express' ? 0 : 10);
+    },
+  );
 
   test('of an address and of the server apply to the gateway before its guards run', async () => {
     const limits = { maxOpensPerSecondPerAddress: 1, maxChangesPerSecondPerAddress: 2, maxConnections: 1 };

@@ -1,7 +1,8 @@
+import { once } from 'node:events';
 import { Controller, Get, Post, VersioningType, type INestApplication } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { request, type IncomingHttpHeaders } from 'node:http';
+import { get, request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { defineChannel, MessagingModule, Serializable, type GatewayOptions } from 'nestjs-messaging';
 import { Hub } from '../../lib/core/hub.js';
 import { MemoryBroker } from '../../lib/transport/memory-broker.js';
@@ -229,6 +230,16 @@ describe.each(ADAPTER_NAMES)('An answer of the gateway, on %s,', (adapter) => {
       expect(told).not.toMatch(new RegExp(`${TOKEN}|\n\\s+at |node_modules|[A-Z]\\w*(?:Error|Exception)\\b`));
     },
   );
+
+  test.each([
+    ['as a whole URL', 'http://app.example/messages?channel=web/none', 403],
+    ['with encoded letters', '/%6Dess%61ges?channel=web/none', adapter === 'Fastify' ? 403 : 404],
+  ])('is recognised by its path, even %s', async (_, path, status) => {
+    const { hostname, port } = new URL(app.url);
+    const [answer] = (await once(get({ hostname, port, path, agent: false }), 'response')) as [IncomingMessage];
+    answer.resume();
+    expect([answer.statusCode, answer.headers['cache-control']]).toEqual([status, 'private, no-store']);
+  });
 
   test('does not change other routes, which keep their headers and texts', async () => {
     const path = '/rooms/1/messages';

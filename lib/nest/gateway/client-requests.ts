@@ -5,6 +5,7 @@ import type { RequestedChange } from '../../gateway/gateway.js';
 import { MAX_CONNECTION_LENGTH, MAX_LISTENER_LENGTH, type ChannelRequest } from '../../protocol/gateway.js';
 import { REPLAY_FORM, readReplay } from '../../protocol/replay.js';
 import type { Limits } from '../../protocol/limits.js';
+import { ownText } from '../../protocol/own-text.js';
 import { hasMediaType } from '../../protocol/media-type.js';
 import { claimOf, type Claim } from '../../gateway/claim.js';
 import type { RequestedReplay } from '../../gateway/replay-request.js';
@@ -76,7 +77,8 @@ export function readChannelQuery(url: string, bounds: RequestBounds): string[] {
     throw new BadRequestException('Name the channels to subscribe to: ?channel=a&channel=b');
   }
   assertFew(bounds, channels);
-  return unique(channels);
+  // Each is a view of the URL, which may be long.
+  return unique(channels).map(ownText);
 }
 
 /** @throws PayloadTooLargeException if the body of a request is longer than it may be */

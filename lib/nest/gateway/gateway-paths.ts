@@ -14,7 +14,7 @@ export class GatewayPaths {
 
   /** Whether a URL is the one of streams, or one of changes; `undefined`: neither. */
   kindOf(url: string): 'streams' | 'changes' | undefined {
-    const match = (this.pattern ??= this.makePattern()).exec(url);
+    const match = (this.pattern ??= this.makePattern()).exec(pathOf(url));
     if (match === null) return undefined;
     return match[1] === undefined ? 'streams' : 'changes';
   }
@@ -30,7 +30,25 @@ export class GatewayPaths {
       part.replace(/^\/+|\/+$/g, ''),
     );
     const [prefix, path] = parts.map((part) => (part === '' ? '' : `/${literal(part)}`));
-    return new RegExp(`^${prefix}${version}${path}(/[^/?#]*/channels)?/?(?:[?#]|$)`, 'i');
+    return new RegExp(`^${prefix}${version}${path}(/[^/?#]*/channels)?/?$`, 'i');
+  }
+}
+
+/**
+ * The path that a router finds for the URL of a request, which may be a whole one (RFC 9112, 3.2.2). Some routers also decode it, and skip
+ * doubled slashes.
+ */
+function pathOf(url: string): string {
+  const path = /^(?:[a-z][a-z\d+.-]*:\/\/[^/?#;]*)?([^?#;]*)/i.exec(url)![1]!;
+  return decoded(path).replace(/\/{2,}/g, '/');
+}
+
+function decoded(path: string): string {
+  if (!path.includes('%')) return path;
+  try {
+    return decodeURI(path);
+  } catch {
+    return path;
   }
 }
 

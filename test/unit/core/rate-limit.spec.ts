@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
+import { keptBytes } from '../../support/kept-memory.js';
 import { RateLimit } from '../../../lib/core/rate-limit.js';
 
 const takeAll = (limit: RateLimit, count: number, key = 'a') =>
@@ -64,5 +65,18 @@ describe('A rate limit', () => {
       expect(limit.size).toBeLessThanOrEqual(100);
     }
     expect(takeAll(limit, 20, 'name 9999')).toBe(9);
+  });
+
+  test('keeps a key alone, and not the long URL or header that it is a part of', () => {
+    const limit = rate(1);
+    const bytes = keptBytes(() => {
+      for (let count = 0; count < 1_000; count++) {
+        const header = `${'x'.repeat(10_000)},192.0.2.${count}-of-a-client`;
+        limit.take(header.slice(10_001));
+      }
+      return limit;
+    });
+    expect(limit.size).toBe(1_000);
+    expect(bytes).toBeLessThan(1_000_000);
   });
 });

@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { LimitReached } from '../../../lib/core/limit-reached.js';
 import { resolveLimits, type Limits } from '../../../lib/protocol/limits.js';
 import { ClientLimits } from '../../../lib/sse/client-limits.js';
+import { keptBytes } from '../../support/kept-memory.js';
 import { StreamPlaces, type StreamPlace } from '../../../lib/sse/stream-places.js';
 
 const ada = { userId: 'ada' };
@@ -148,5 +149,16 @@ describe('The rate of requests', () => {
     for (let n = 0; n < 3_000; n++) clients.openBy(ada);
     for (let n = 0; n < 3_000; n++) clients.recover(ada, undefined);
     expect(outcomeOf(() => clients.openBy(ada))).toBe('limits.maxOpensPerSecondPerUser');
+  });
+});
+
+describe('The limit of changes of a connection', () => {
+  test('remembers no text that is too long to be the id of one', () => {
+    const limits = at({});
+    const bytes = keptBytes(() => {
+      for (let count = 0; count < 1_000; count++) limits.changeOf(Buffer.from(`${count}`.padEnd(10_000)).toString());
+      return limits;
+    });
+    expect(bytes).toBeLessThan(1_000_000);
   });
 });
