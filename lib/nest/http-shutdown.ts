@@ -20,12 +20,18 @@ export class HttpShutdown {
   private sweepAt = FEW;
   private looks = 0;
   private timer: NodeJS.Timeout | undefined = undefined;
+  private hasBegun = false;
 
   constructor(private readonly http: HttpAdapterHost) {}
 
-  /** Call it before the server listens. */
-  watch(): void {
+  /**
+   * Call it before the server listens.
+   *
+   * @param closed - called if somebody else closes the server before {@link begin}
+   */
+  watch(closed: () => void): void {
     const { fresh, server } = this;
+    this.watchClose(closed);
     if (!isHttp1(server)) return;
     server.on('connection', (socket) => {
       if (fresh.size >= this.sweepAt) this.sweep();
@@ -41,6 +47,7 @@ export class HttpShutdown {
    */
   begin(): void {
     const { server } = this;
+    this.hasBegun = true;
     server?.prependListener?.('request', cutStreamOff);
     // Nest closes it again, which waits for the last connection all the same.
     if (server?.listening) server.close?.();
@@ -54,6 +61,22 @@ export class HttpShutdown {
 
   private get server(): Partial<Server> | undefined {
     return this.http.httpAdapter?.getHttpServer() as Partial<Server> | undefined;
+  }
+
+  /**
+   * Apollo's server, in GraphQLModule, closes the HTTP server in a hook that Nest calls before that of this library, and waits until the
+   * last connection has ended. A worker of node:cluster that is disconnected does so too. The server of an application that has not
+   * been told to listen is another matter: supertest opens and closes it for each request.
+   */
+  private watchClose(closed: () => void): void {
+    const { http, server } = this;
+    const close = server?.close;
+    if (server === undefined || close === undefined) return;
+    const isUnexpected = (): boolean => http.listening && !this.hasBegun;
+    server.close = function (this: Server, ...given: Parameters<Server['close']>) {
+      if (isUnexpected()) closed();
+      return close.apply(this, given);
+    };
   }
 
   /** Forgets closed connections. A listener on each one would cost memory for as long as it lives. */

@@ -191,6 +191,7 @@ export class MessagingModule
   implements NestModule, OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
 {
   private readonly shutdown: HttpShutdown;
+  private ended: Promise<void> | undefined = undefined;
 
   /** @internal */
   constructor(
@@ -264,7 +265,7 @@ export class MessagingModule
   configure(_consumer: MiddlewareConsumer): void {
     const { local } = this;
     this.answers?.hideBodies();
-    this.shutdown.watch();
+    this.shutdown.watch(() => void this.endStreams());
     installRequestHooks(this.http, local && ((request, handle) => local.run(request, handle)));
     this.early?.install();
   }
@@ -285,9 +286,7 @@ export class MessagingModule
 
   /** Called by Nest while it still serves requests: accepts no more of them from new connections, and ends the event streams. */
   async beforeApplicationShutdown(): Promise<void> {
-    this.streams.aboutToClose();
-    this.shutdown.begin();
-    await this.streams.drain(this.gateway?.leave());
+    await this.endStreams();
   }
 
   /** Called by Nest when it serves no more: closes the sessions and, when no other server needs this one any more, the transport. */
@@ -297,5 +296,12 @@ export class MessagingModule
     await this.gateway?.whenLeft();
     await this.hub.close();
     this.reporter.flush();
+  }
+
+  private endStreams(): Promise<void> {
+    if (this.ended !== undefined) return this.ended;
+    this.streams.aboutToClose();
+    this.shutdown.begin();
+    return (this.ended = this.streams.drain(this.gateway?.leave()));
   }
 }
