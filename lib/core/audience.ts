@@ -130,10 +130,14 @@ export class Audience {
     this.dispatcher.enqueue(delivery, list);
   }
 
-  /** Delivers a message of another node; see {@link Dispatcher.enqueue}. */
-  deliver(delivery: Delivery): void {
+  /**
+   * Delivers a message of another node; see {@link Dispatcher.enqueue}.
+   *
+   * @param list - that of its channel
+   */
+  deliver(delivery: Delivery, list: ListenerList | undefined): void {
     if (this.held !== undefined && delivery.position !== undefined) this.hold(this.held, delivery);
-    this.dispatcher.enqueue(delivery, this.of(delivery.channel));
+    this.dispatcher.enqueue(delivery, list);
   }
 
   /** Delivers to one listener; see {@link Dispatcher.deliver}. */

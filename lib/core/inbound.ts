@@ -77,7 +77,7 @@ export class Inbound {
       this.reject(channel, error as Error);
       return false;
     }
-    this.audience.deliver(delivery);
+    this.audience.deliver(delivery, template === undefined ? list : this.audience.of(channel));
     return true;
   }
 

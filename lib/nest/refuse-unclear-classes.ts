@@ -14,7 +14,7 @@ const REMEDY =
  */
 export function refuseUnclearClasses(types: TypeRegistry, reporter: LoggingReporter): void {
   for (const name of declaredNames()) {
-    const classes = types.knows(name) ? [] : declaredClasses(name, 'data');
+    const classes = types.known(name) !== undefined ? [] : declaredClasses(name, 'data');
     if (classes.length < 2) continue;
     const places = classes.map(describePlace);
     if (new Set(places).size > 1) {

@@ -9,7 +9,7 @@ import type { InstanceReader } from './codec/message-instances.js';
 import { isPlainJson } from './codec/is-plain-json.js';
 import { MessagingError } from './errors.js';
 import { isRecord } from './is-record.js';
-import { Message } from './message.js';
+import { Message, type Class } from './message.js';
 import { classInfo, classOf, typeName } from './serializable.js';
 import { isErrorOf } from './thrown.js';
 import type { TypeRegistry } from './type-registry.js';
@@ -38,6 +38,11 @@ export class Codec {
   private readonly plainClasses = new Map<Function, boolean>();
   // That of the last instance: most messages are of the class of the one before, and looking it up takes longer than to compare.
   private lastPlain: PlainClass | undefined = undefined;
+  // The same for those that have arrived; no prototype if they need a decoder.
+  private lastRead: { readonly type: Class | undefined; readonly prototype: object | undefined } = {
+    type: undefined,
+    prototype: undefined,
+  };
 
   /**
    * @param types - the classes of the application
@@ -118,12 +123,19 @@ export class Codec {
    * @returns `undefined` if it needs a decoder
    */
   private readPlain(data: unknown, name: string): object | undefined {
-    if (!this.types.knows(name) || !isRecord(data)) return undefined;
-    const type = this.types.resolve(name)!;
-    const prototype = type.prototype as object;
-    if (prototype instanceof Error || this.check?.appliesTo(type) === true) return undefined;
+    const type = this.types.known(name);
+    if (type === undefined || !isRecord(data)) return undefined;
+    if (type !== this.lastRead.type) this.lastRead = { type, prototype: this.plainPrototype(type) };
+    const { prototype } = this.lastRead;
+    if (prototype === undefined) return undefined;
     checkJson(data);
     return Object.setPrototypeOf(data, prototype) as object;
+  }
+
+  /** The prototype of a class whose instances need no decoder. */
+  private plainPrototype(type: Class): object | undefined {
+    const prototype = type.prototype as object;
+    return prototype instanceof Error || this.check?.appliesTo(type) === true ? undefined : prototype;
   }
 
   private messageClass(message: unknown): Function | undefined {

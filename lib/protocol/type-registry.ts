@@ -26,9 +26,9 @@ export class TypeRegistry extends KnownTypes {
     return isNew;
   }
 
-  /** Whether this application is known to use a class of a name. */
-  knows(name: string): boolean {
-    return this.classes.has(name);
+  /** The class of a name that this application is known to use. */
+  known(name: string): Class | undefined {
+    return this.classes.get(name);
   }
 
   /** The classes that this application is known to use. */

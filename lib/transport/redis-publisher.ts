@@ -235,7 +235,7 @@ export class RedisPublisher {
   };
 
   private readonly flush = (): void => {
-    clearTimeout(this.delay);
+    if (this.delay !== undefined) clearTimeout(this.delay);
     this.delay = undefined;
     // Also while the link is down: posts of another turn have another deadline.
     this.seal();
