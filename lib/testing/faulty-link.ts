@@ -25,6 +25,8 @@ interface Passage {
   readonly client: Socket;
   /** The ways in which it carries nothing any more. */
   readonly muted: Set<Way>;
+  /** What waits in a way until {@link FaultyLink.flow}. */
+  readonly stalled: Map<Way, (() => void)[]>;
   isOrphan: boolean;
 }
 
@@ -153,6 +155,23 @@ export abstract class FaultyLink implements AsyncDisposable {
     for (const act of held) act();
   }
 
+  /** Keeps what comes one way, or both, over the connections that there are, even if their clients end them, until {@link flow}. @internal */
+  stall(way: Way | 'both' = 'both', connection?: number): void {
+    for (const { stalled } of this.chosen(connection, 'stall()')) {
+      if (way !== 'down') stalled.set('up', []);
+      if (way !== 'up') stalled.set('down', []);
+    }
+  }
+
+  /** Passes on what {@link stall} has kept. @internal */
+  flow(): void {
+    for (const { stalled } of [...this.passages]) {
+      const acts = [...stalled.values()].flat();
+      stalled.clear();
+      for (const act of acts) act();
+    }
+  }
+
   /** Closes the connections that there are for the clients alone: the server goes on in the belief that they are open. */
   orphan(): void {
     for (const passage of this.passages) {
@@ -191,29 +210,36 @@ export abstract class FaultyLink implements AsyncDisposable {
     checkTarget(target, 'The function that finds the target');
     const address = addressOf(target);
     const onward = this.keep(connect(address.port, address.host));
-    const passage: Passage = { client: socket, muted: new Set(), isOrphan: false };
+    const passage: Passage = { client: socket, muted: new Set(), stalled: new Map(), isOrphan: false };
     this.passages.add(passage);
     this.pass(socket, onward, passage, 'up', (bytes) => bytes);
     this.pass(onward, socket, passage, 'down', this.filter());
     socket.on('close', () => {
-      this.passages.delete(passage);
-      if (!passage.isOrphan) onward.destroy();
+      const waiting = passage.stalled.get('up');
+      const end = (): void => {
+        this.passages.delete(passage);
+        if (passage.isOrphan) return;
+        if (waiting === undefined) onward.destroy();
+        else onward.destroySoon();
+      };
+      if (waiting === undefined) end();
+      else waiting.push(end);
     });
     onward.on('close', () => socket.destroy());
   }
 
-  private pass(from: Socket, to: Socket, { muted }: Passage, way: Way, filter: BytesFilter): void {
+  private pass(from: Socket, to: Socket, { muted, stalled }: Passage, way: Way, filter: BytesFilter): void {
     const waiting: { readonly dueMs: number; readonly act: () => void }[] = [];
     const go = (): void => {
       const now = performance.now();
-      while (waiting.length > 0 && waiting[0]!.dueMs <= now) this.carry(waiting.shift()!.act);
+      while (waiting.length > 0 && waiting[0]!.dueMs <= now) this.carry(waiting.shift()!.act, stalled.get(way));
       if (waiting.length > 0) setTimeout(go, Math.ceil(waiting[0]!.dueMs - now));
     };
     /** Nothing overtakes what was delayed. */
     const later = (act: () => void): void => {
       const now = performance.now();
       const dueMs = Math.max(now + this.delayMs, waiting.at(-1)?.dueMs ?? 0);
-      if (waiting.length === 0 && this.delayMs === 0) return this.carry(act);
+      if (waiting.length === 0 && this.delayMs === 0) return this.carry(act, stalled.get(way));
       if (waiting.push({ dueMs, act }) === 1) setTimeout(go, Math.ceil(dueMs - now));
     };
     from.setNoDelay(true);
@@ -230,9 +256,9 @@ export abstract class FaultyLink implements AsyncDisposable {
     from.on('end', () => !muted.has(way) && later(() => to.end()));
   }
 
-  private carry(act: () => void): void {
-    if (this.held === undefined) act();
-    else this.held.push(act);
+  private carry(act: () => void, held = this.held): void {
+    if (held === undefined) act();
+    else held.push(act);
   }
 
   private keep(socket: Socket): Socket {

@@ -104,6 +104,11 @@ export class RedisNames {
     return this.last.key;
   }
 
+  /** Where the name begins in {@link toPublish}, unless channels are sharded. */
+  get nameStart(): number {
+    return this.before.length;
+  }
+
   /** The Redis channels of a post if channels are sharded. */
   routes(channel: string): ShardedRoutes {
     const group = groupOf(channel);

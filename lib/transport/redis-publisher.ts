@@ -3,6 +3,7 @@ import { MAX_BATCH_BYTES, MAX_BATCH_PAYLOADS, joinPayloads } from './payload-bat
 import { PostProblem, type PublisherListener } from './post-problem.js';
 import { isReply } from './redis-client.js';
 import { UnsettledPosts } from './unsettled-posts.js';
+import { AbandonedPosts } from './withdrawn-posts.js';
 
 /** How many bytes of payload may wait for Redis. Further posts are not accepted. */
 export const MAX_PENDING_BYTES = 16 * 1024 * 1024;
@@ -74,6 +75,9 @@ export class RedisPublisher {
   private bytesPerCharacter = 1;
   private unflushedBytes = 0;
   private readonly unsettled = new UnsettledPosts<PublishBatch>();
+  // Those that were sent and not answered, and that nobody waits for any more.
+  private readonly overdue = new Set<PublishBatch>();
+  private readonly abandoned: AbandonedPosts;
   // The bytes that were sent and not answered.
   private sentBytes = 0;
   private unanswered = 0;
@@ -92,13 +96,16 @@ export class RedisPublisher {
 
   /**
    * @param timeoutMs - how long a post may take
+   * @param nameStart - where the name of a channel begins in the channels that are published on
    */
   constructor(
     private readonly timeoutMs: number,
     listener: PublisherListener,
     private readonly pending = new PendingBytes(),
+    nameStart = 0,
   ) {
     this.problem = new PostProblem(listener);
+    this.abandoned = new AbandonedPosts(nameStart, () => this.flush());
   }
 
   /**
@@ -158,15 +165,22 @@ export class RedisPublisher {
     this.flush();
   }
 
-  /** The link is down: unanswered posts never will be answered, and are not sent again. */
+  /** The link is down: unanswered posts never will be answered, and are not sent again. They are withdrawn when it is back. */
   down(): void {
     this.session++;
+    for (const { channel, text } of this.overdue) this.abandoned.add(channel, text);
+    this.overdue.clear();
     clearTimeout(this.holding);
     this.holding = undefined;
     this.unanswered = 0;
     this.pending.current -= this.sentBytes;
     this.sentBytes = 0;
-    for (const batch of this.unsettled) if (batch.isSent) this.settle(batch, false);
+    for (const batch of this.unsettled) {
+      if (!batch.isSent || batch.resolve === undefined) continue;
+      this.abandoned.add(batch.channel, batch.text);
+      this.settle(batch, false);
+    }
+    this.abandoned.again();
     this.unsettled.tidy();
   }
 
@@ -176,6 +190,7 @@ export class RedisPublisher {
     this.isClosed = true;
     clearTimeout(this.timer);
     clearTimeout(this.holding);
+    this.abandoned.close();
     for (const batch of this.unsettled) this.settle(batch, false);
     for (const batch of this.waiting) this.pending.current -= batch.bytes;
     this.waiting = [];
@@ -242,12 +257,26 @@ export class RedisPublisher {
     this.unflushedBytes = 0;
     if (!this.canSend) return;
     const { waiting } = this;
+    // What a lost connection may still bring to Redis must not come behind later posts.
+    if (!this.abandoned.isEmpty) this.withdraw();
     if (waiting.length === 1) return this.send(waiting.pop()!);
     if (waiting.length === 0) return;
     this.waiting = [];
     this.link!.gather?.();
     for (const batch of waiting) this.send(batch);
   };
+
+  private withdraw(): void {
+    const withdrawals = this.abandoned.take();
+    if (withdrawals.length > 0) this.link!.gather?.();
+    for (const [channel, text] of withdrawals) {
+      const batch = new PublishBatch(0, channel, text, text.length, 0);
+      // Nobody waits for it.
+      batch.resolve = undefined;
+      this.pending.current += batch.bytes;
+      this.send(batch);
+    }
+  }
 
   private send(batch: PublishBatch): void {
     const { session } = this;
@@ -266,7 +295,11 @@ export class RedisPublisher {
     if (session !== this.session) return;
     this.unanswered--;
     this.sentBytes -= batch.bytes;
-    if (error !== undefined && this.link!.isUnsent(error) && batch.resolve !== undefined) {
+    if (this.overdue.size > 0) this.overdue.delete(batch);
+    const isUnsent = error !== undefined && this.link!.isUnsent(error);
+    // The link may have ended at one member of a Cluster alone.
+    if (error !== undefined && !isUnsent && !isReply(error)) this.abandoned.add(batch.channel, batch.text);
+    if (isUnsent && batch.resolve !== undefined) {
       this.takeBack(batch);
     } else {
       if (error !== undefined) this.refused(batch, error);
@@ -305,8 +338,10 @@ export class RedisPublisher {
     for (const batch of this.unsettled) {
       if (batch.deadline > now) break;
       if (batch.resolve === undefined) continue;
-      if (batch.isSent) ({ acceptedBefore } = batch);
-      else this.pending.current -= batch.bytes;
+      if (batch.isSent) {
+        ({ acceptedBefore } = batch);
+        this.overdue.add(batch);
+      } else this.pending.current -= batch.bytes;
       this.settle(batch, false);
     }
     this.unsettled.tidy();

@@ -125,7 +125,7 @@ export class RedisTransport implements Transport {
       () => this.accepted(),
     );
     const { ofPosts, ofAppends } = this.refusals;
-    this.publisher = new RedisPublisher(publishTimeoutMs, ofPosts);
+    this.publisher = new RedisPublisher(publishTimeoutMs, ofPosts, undefined, this.names.nameStart);
     this.reader = new PayloadReader(this.mark, maxMessageBytes);
     this.history = new RedisHistory(
       this.names,

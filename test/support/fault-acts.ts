@@ -30,7 +30,11 @@ export async function inflictOnRedis(redis: RedisServer, { kind, forMs }: Fault)
 /** Resolves when it is over. */
 export async function inflictOnLink(link: TcpProxy, { kind, forMs, way, connection }: Fault): Promise<void> {
   if (kind === 'link-delay') await delay(link, forMs);
-  else if (kind === 'link-cut') {
+  else if (kind === 'link-stall') {
+    link.stall(way, connection);
+    await sleep(forMs);
+    link.flow();
+  } else if (kind === 'link-cut') {
     if (connection === undefined) link.mode = 'refuse';
     link.cut(connection);
     await sleep(connection === undefined ? forMs : 0);

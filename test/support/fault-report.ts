@@ -34,7 +34,7 @@ export function describeReport(report: RunReport, { faults }: Schedule): string 
   const lines = faults.map(
     ({ kind, atMs, forMs, target, way, connection }) =>
       `  ${String(atMs).padStart(5)} ms ${kind} ${target === -1 ? 'all' : target} for ${forMs} ms` +
-      (kind === 'link-half-open' ? `, ${way}` : '') +
+      (kind === 'link-half-open' || kind === 'link-stall' ? `, ${way}` : '') +
       (connection === undefined ? '' : `, connection ${connection}`),
   );
   const ways = report.ways.map((way) => `  ${way}`);

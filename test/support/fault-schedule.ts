@@ -40,8 +40,14 @@ export const FAULT_KINDS = [
 
 type DrawnKind = (typeof FAULT_KINDS)[number];
 
+/**
+ * Connections of a node with Redis carry nothing for a while, one way or both, and then all that was sent, even if the node has given them up. Not
+ * beside other faults of servers: a server that registers again when late posts arrive may not have heard that they are withdrawn.
+ */
+type LateKind = 'link-stall';
+
 /** Also what only other brokers than a single Redis do: another server is the master now, by plan or since the former one was killed; slots move between members. */
-export type FaultKind = DrawnKind | 'redis-failover' | 'redis-crash' | 'redis-reshard';
+export type FaultKind = DrawnKind | LateKind | 'redis-failover' | 'redis-crash' | 'redis-reshard';
 
 /** Whether Redis forgets all histories by it. */
 export function isWipe(kind: FaultKind): boolean {
@@ -79,7 +85,7 @@ const CLIENTS = 9;
 const LENGTH_MS = 6_000;
 const SERVER_KINDS = FAULT_KINDS.filter((kind) => !kind.startsWith('client-'));
 /** How long faults of a kind last, in milliseconds: the shortest and the longest. */
-const LENGTHS: Readonly<Record<DrawnKind, readonly [number, number]>> = {
+const LENGTHS: Readonly<Record<DrawnKind | LateKind, readonly [number, number]>> = {
   'redis-restart': [0, 1_500],
   'redis-kill': [0, 2_500],
   'redis-wipe': [0, 1_500],
@@ -91,6 +97,8 @@ const LENGTHS: Readonly<Record<DrawnKind, readonly [number, number]>> = {
   'link-cut': [0, 3_000],
   'link-half-open': [500, 6_000],
   'link-delay': [1_000, 4_000],
+  // Longer than it takes until a connection is given up.
+  'link-stall': [3_000, 6_000],
   'node-kill': [0, 2_000],
   'node-pause': [300, 5_000],
   'node-restart': [0, 1_000],
@@ -104,12 +112,28 @@ const LONG_CUT_MS = [6_000, 12_000] as const;
 
 /** The kind that a schedule is about is the next one with each seed, so that some seeds in a row have them all. */
 export function scheduleOf(seed: number): Schedule {
+  return draw(seed, (fault, random) => {
+    fault(SERVER_KINDS[seed % SERVER_KINDS.length]!, 300);
+    for (let more = random(3); more > 0; more--) fault(SERVER_KINDS[random(SERVER_KINDS.length)]!, 300);
+  });
+}
+
+/** A schedule of late posts. */
+export function lateScheduleOf(seed: number): Schedule {
+  return draw(seed, (fault) => fault('link-stall', 300));
+}
+
+/** @param ofServers - draws the faults of servers */
+function draw(
+  seed: number,
+  ofServers: (fault: (kind: DrawnKind | LateKind, fromMs: number) => void, random: Random) => void,
+): Schedule {
   const random = randomFrom(seed * 7_919 + 17);
   const faults: Fault[] = [];
-  const draw = (kind: DrawnKind, fromMs: number): void => {
+  const fault = (kind: DrawnKind | LateKind, fromMs: number): void => {
     const part = partOf(kind);
     const [shortest, longest] = kind === 'client-cut' && random(8) === 0 ? LONG_CUT_MS : LENGTHS[kind];
-    const fault: Fault = {
+    const drawn: Fault = {
       kind,
       atMs: fromMs + random(LENGTH_MS - fromMs),
       forMs: shortest + random(longest - shortest + 1),
@@ -117,11 +141,10 @@ export function scheduleOf(seed: number): Schedule {
       way: (['up', 'down', 'both'] as const)[random(3)]!,
       connection: part === 'link' && random(2) === 0 ? random(2) : undefined,
     };
-    if (!faults.some((other) => isInTheWay(other, fault))) faults.push(fault);
+    if (!faults.some((other) => isInTheWay(other, drawn))) faults.push(drawn);
   };
-  draw(SERVER_KINDS[seed % SERVER_KINDS.length]!, 300);
-  for (let more = random(3); more > 0; more--) draw(SERVER_KINDS[random(SERVER_KINDS.length)]!, 300);
-  for (let more = 3 + random(6); more > 0; more--) draw(clientKind(random), 0);
+  ofServers(fault, random);
+  for (let more = 3 + random(6); more > 0; more--) fault(clientKind(random), 0);
   return { seed, faults: faults.toSorted((a, b) => a.atMs - b.atMs) };
 }
 

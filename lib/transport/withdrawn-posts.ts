@@ -1,0 +1,158 @@
+// Posts that were sent over a connection that broke before Redis answered resolve with `false`. A network may still deliver them to Redis,
+// minutes later: behind later posts of the same server, and to a server that clients with these posts have moved to meanwhile. So the server
+// withdraws them, over the next connection and before any other post to their channels.
+
+import { createHash } from 'node:crypto';
+import { addLast } from '../core/keep-last.js';
+import { InvalidMessageError } from '../protocol/errors.js';
+import { RESERVED_PREFIX } from '../protocol/channel-name.js';
+import { isOfSource } from '../protocol/source.js';
+import { readList, readObject, readText } from '../protocol/wire-reader.js';
+
+/** How a withdrawal begins. Servers of earlier versions report it as an invalid message. */
+const WITHDRAWAL = '\n{"withdrawn":[';
+
+/** How many posts one withdrawal names. */
+const MAX_NAMED = 1_000;
+
+/** How many posts are remembered, at either end. Under load one of them may be a batch of many messages. */
+const MAX_REMEMBERED = 20_000;
+
+/** Withdrawals are repeated, for servers that were away themselves: after this time, and less often later. */
+const REPEATED_MS = 100;
+
+/** They are repeated after this part of their age. */
+const REPEATED_PART = 1 / 16;
+
+/** How long each channel of them delays the next time. */
+const MS_PER_CHANNEL = 1;
+
+/** For how long they are repeated. */
+const WITHDRAWN_MS = 60_000;
+
+/** For how long a withdrawn post may arrive. A system gives up the data of a closed connection after about two minutes. */
+const REMEMBERED_MS = 300_000;
+
+/** The beginning of an envelope, without or with others after it. */
+const ENVELOPE = /^\n?\{"metadata":\{"v":/;
+
+/** An envelope names its node and has a number, so these characters tell a text from all others. */
+const TELLING_LENGTH = 512;
+
+/** The length of a digest of 16 bytes in base64url. */
+const DIGEST_LENGTH = 22;
+
+/** Tells a published text from all others. A neighbour cannot withdraw what it does not know. */
+function digestOf(text: string): string {
+  return createHash('sha256').update(text.slice(0, TELLING_LENGTH)).digest('base64url').slice(0, DIGEST_LENGTH);
+}
+
+/** Whether a text is a withdrawal. */
+export function isWithdrawal(text: string): boolean {
+  return text.startsWith(WITHDRAWAL);
+}
+
+/** What a server has sent and may still arrive, and when it is to be withdrawn. */
+export class AbandonedPosts {
+  /** The digests of posts by Redis channel. */
+  private readonly channels = new Map<string, string[]>();
+  private count = 0;
+  private sinceMs = 0;
+  private nextMs = 0;
+  private timer: NodeJS.Timeout | undefined = undefined;
+
+  /**
+   * @param nameStart - where the name begins in a Redis channel
+   * @param due - called when {@link take} gives something again
+   */
+  constructor(
+    private readonly nameStart: number,
+    private readonly due: () => void,
+  ) {}
+
+  get isEmpty(): boolean {
+    return this.count === 0;
+  }
+
+  /** The connection is lost over which a text was published. */
+  add(channel: string, text: string): void {
+    const name = channel.slice(this.nameStart);
+    // The library's own channels rely on no order, and a revocation is better late than lost.
+    if (name.startsWith(RESERVED_PREFIX) && !isOfSource(name)) return;
+    if (!ENVELOPE.test(text) || this.count >= MAX_REMEMBERED) return;
+    this.count++;
+    this.sinceMs = performance.now();
+    const known = this.channels.get(channel);
+    if (known === undefined) this.channels.set(channel, [digestOf(text)]);
+    else known.push(digestOf(text));
+    this.again();
+  }
+
+  /** A connection is lost: the last withdrawals may be, too. */
+  again(): void {
+    this.nextMs = 0;
+  }
+
+  /** @returns what has to be published before posts */
+  take(): (readonly [channel: string, text: string])[] {
+    const now = performance.now();
+    if (now < this.nextMs) return [];
+    const ageMs = now - this.sinceMs;
+    const texts = [...this.channels].flatMap(([channel, digests]) =>
+      withdrawalsOf(digests).map((text) => [channel, text] as const),
+    );
+    if (ageMs > WITHDRAWN_MS) {
+      this.channels.clear();
+      this.count = 0;
+      return texts;
+    }
+    const pauseMs = Math.max(REPEATED_MS, ageMs * REPEATED_PART, this.channels.size * MS_PER_CHANNEL);
+    this.nextMs = now + pauseMs;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(this.due, Math.ceil(pauseMs)).unref();
+    return texts;
+  }
+
+  close(): void {
+    clearTimeout(this.timer);
+  }
+}
+
+function withdrawalsOf(digests: readonly string[]): string[] {
+  return Array.from({ length: Math.ceil(digests.length / MAX_NAMED) }, (_, part) => {
+    const withdrawn = digests.slice(part * MAX_NAMED, (part + 1) * MAX_NAMED);
+    return `\n${JSON.stringify({ withdrawn })}`;
+  });
+}
+
+/** What other servers have withdrawn. */
+export class WithdrawnPosts {
+  private readonly digests = new Set<string>();
+  private untilMs = 0;
+
+  /** @throws InvalidMessageError for a text that no server has written */
+  note(withdrawal: string): void {
+    for (const digest of readWithdrawal(withdrawal)) addLast(this.digests, digest, MAX_REMEMBERED);
+    this.untilMs = performance.now() + REMEMBERED_MS;
+  }
+
+  /** Whether a text was withdrawn. It may come once through each subscription. */
+  has(text: string): boolean {
+    if (this.digests.size === 0) return false;
+    if (performance.now() > this.untilMs) this.digests.clear();
+    return this.digests.has(digestOf(text));
+  }
+}
+
+function readWithdrawal(text: string): string[] {
+  if (text.length > MAX_NAMED * (DIGEST_LENGTH + 3) + WITHDRAWAL.length + 2)
+    throw new InvalidMessageError(`a withdrawal of ${text.length} characters is longer than this server takes`);
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (cause) {
+    throw new InvalidMessageError('a withdrawal is not JSON', { cause });
+  }
+  const { withdrawn } = readObject(parsed, 'a withdrawal');
+  return readList(withdrawn, 'withdrawn', MAX_NAMED, (digest) => readText(digest, 'a digest', DIGEST_LENGTH));
+}

@@ -1,0 +1,172 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import type { PublisherListener } from '../../../lib/transport/post-problem.js';
+import { RedisPublisher, type PublishLink } from '../../../lib/transport/redis-publisher.js';
+import { WithdrawnPosts, isWithdrawal } from '../../../lib/transport/withdrawn-posts.js';
+
+const UNHEARD: PublisherListener = { refused: () => {}, unanswered: () => {}, answered: () => {} };
+
+/** A link that breaks when the test says so. Redis answers nothing. */
+class BreakingLink implements PublishLink {
+  isUp = true;
+  readonly published: (readonly [channel: string, text: string])[] = [];
+  readonly publishing = {
+    publish: (channel: string, text: string): Promise<unknown> => {
+      this.published.push([channel, text]);
+      return new Promise(() => undefined);
+    },
+  };
+
+  overdue(): void {}
+
+  isUnsent(): boolean {
+    return false;
+  }
+}
+
+function envelope(serial: number, channel = 'news'): string {
+  return `{"metadata":{"v":1,"node":"a","at":1,"n":${serial}},"pattern":"${channel}","data":${serial}}`;
+}
+
+/** What is published over the next link. */
+function broken(link: BreakingLink, publisher: RedisPublisher): BreakingLink['published'] {
+  link.isUp = false;
+  publisher.down();
+  link.published.length = 0;
+  link.isUp = true;
+  publisher.up();
+  return link.published;
+}
+
+/** Whether a server that hears these texts drops a payload. */
+function isDropped(heard: BreakingLink['published'], text: string): boolean {
+  const withdrawn = new WithdrawnPosts();
+  for (const [, each] of heard) if (isWithdrawal(each)) withdrawn.note(each);
+  return withdrawn.has(text);
+}
+
+async function start(posts: readonly (readonly [channel: string, text: string])[], nameStart = 0) {
+  const link = new BreakingLink();
+  const publisher = new RedisPublisher(60_000, UNHEARD, undefined, nameStart);
+  publisher.attach(link);
+  for (const [channel, text] of posts) void publisher.publish(channel, text, true);
+  await Promise.resolve();
+  return { link, publisher };
+}
+
+afterEach(() => void jest.useRealTimers());
+
+describe('Posts that were sent and not answered when the link broke', () => {
+  test('are withdrawn over the next one, on each channel, before posts that waited', async () => {
+    const { link, publisher } = await start([
+      ['news', envelope(1)],
+      ['other', envelope(2)],
+      ['news', envelope(3)],
+    ]);
+    void publisher.publish('news', envelope(4));
+    const published = broken(link, publisher);
+    expect(published.map(([channel, text]) => [channel, isWithdrawal(text)])).toEqual([
+      ['news', true],
+      ['other', true],
+      ['news', false],
+    ]);
+    expect([1, 2, 3, 4].map((serial) => isDropped(published, envelope(serial)))).toEqual([true, true, true, false]);
+    publisher.close();
+  });
+
+  test('are withdrawn even if nobody waits for them any more', async () => {
+    jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
+    const { link, publisher } = await start([['news', envelope(1)]]);
+    jest.advanceTimersByTime(60_000);
+    expect(isDropped(broken(link, publisher), envelope(1))).toBe(true);
+    publisher.close();
+  });
+
+  test('are withdrawn again if that link breaks too', async () => {
+    const { link, publisher } = await start([['news', envelope(1)]]);
+    broken(link, publisher);
+    expect(isDropped(broken(link, publisher), envelope(1))).toBe(true);
+    publisher.close();
+  });
+
+  test('are withdrawn again for a minute, less and less often, for servers that did not hear it', async () => {
+    jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
+    const { link, publisher } = await start([
+      ['news', envelope(1)],
+      ['other', envelope(2)],
+    ]);
+    broken(link, publisher);
+    const times: number[] = [];
+    for (let ms = 0; ms < 100_000; ms += 10) {
+      link.published.length = 0;
+      jest.advanceTimersByTime(10);
+      if (link.published.length === 0) continue;
+      expect([1, 2].map((serial) => isDropped(link.published, envelope(serial)))).toEqual([true, true]);
+      times.push(ms);
+    }
+    expect(times[0]).toBeLessThan(120);
+    expect(times.length).toBeGreaterThan(50);
+    expect(times.length).toBeLessThan(100);
+    expect(times.at(-1)).toBeGreaterThan(55_000);
+    expect(times.at(-1)).toBeLessThan(70_000);
+    expect(broken(link, publisher)).toEqual([]);
+    publisher.close();
+  });
+
+  test('are withdrawn in parts if they are many, and up to a bound', async () => {
+    const posts = Array.from({ length: 25_000 }, (_, serial) => ['news', envelope(serial)] as const);
+    const { link, publisher } = await start(posts);
+    const published = broken(link, publisher);
+    expect(published).toHaveLength(20);
+    expect(published.every(([, text]) => text.length < 32_768)).toBe(true);
+    expect([0, 19_999, 20_000].map((serial) => isDropped(published, envelope(serial)))).toEqual([true, true, false]);
+    publisher.close();
+  });
+
+  test('are not withdrawn if another text may be the same, or the channel is the library’s own', async () => {
+    const { link, publisher } = await start(
+      [
+        ['app:|news', 'text'],
+        ['app:|messaging:nodes', envelope(1)],
+        ['app:|messaging:from/User/1/Update', envelope(2)],
+      ],
+      'app:|'.length,
+    );
+    expect(broken(link, publisher).map(([channel]) => channel)).toEqual(['app:|messaging:from/User/1/Update']);
+    publisher.close();
+  });
+});
+
+describe('A withdrawal', () => {
+  test('names a batch by its first messages', async () => {
+    const batch = `\n${envelope(1)}\n${envelope(2)}`;
+    const { link, publisher } = await start([['news', batch]]);
+    const published = broken(link, publisher);
+    expect(isDropped(published, batch)).toBe(true);
+    expect(isDropped(published, envelope(1))).toBe(false);
+    publisher.close();
+  });
+
+  test.each([
+    ['no JSON', '\n{"withdrawn":["'],
+    ['no texts', '\n{"withdrawn":[1]}'],
+    ['long texts', `\n{"withdrawn":["${'x'.repeat(23)}"]}`],
+    ['too many texts', `\n{"withdrawn":[${Array.from({ length: 1_001 }, () => '""').join()}]}`],
+    ['a megabyte', `\n{"withdrawn":["${'x'.repeat(1_000_000)}"]}`],
+  ])('of a neighbour with %s is refused', (_what, text) => {
+    expect(isWithdrawal(text)).toBe(true);
+    expect(() => new WithdrawnPosts().note(text)).toThrow(/^(a withdrawal|withdrawn|a digest) /);
+  });
+
+  test('is forgotten after some minutes, when nothing can arrive any more', async () => {
+    jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
+    const { link, publisher } = await start([['news', envelope(1)]]);
+    const [[, text] = ['', '']] = broken(link, publisher);
+    publisher.close();
+    const withdrawn = new WithdrawnPosts();
+    withdrawn.note(text);
+    jest.advanceTimersByTime(299_000);
+    expect(withdrawn.has(envelope(1))).toBe(true);
+    jest.advanceTimersByTime(2_000);
+    expect(withdrawn.has(envelope(1))).toBe(false);
+  });
+});
