@@ -1,8 +1,13 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { setTimeout as wait } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { MessagingClient } from 'nestjs-messaging/client';
 import { Numbers } from '../support/client-messages.js';
+import { FaultyProxy } from '../support/client-proxy.js';
 import { ServerProcess } from '../support/client-server-process.js';
+import { ClientServer } from '../support/client-servers.js';
+import { Queue } from '../support/queue.js';
+import { RedisCluster } from '../support/redis-cluster.js';
 import { RedisServer } from '../support/redis-server.js';
 
 // How long a server takes to end if Redis does not answer. The times are real ones: the process must be gone before its manager kills it.
@@ -60,4 +65,74 @@ describe('a server that shuts down', () => {
     const took = await timeToEnd(500, () => redis.pause(), 1);
     expect(took).toBeLessThan(500 + MARGIN_MS);
   });
+});
+
+describe('the clients of a server that leaves while posts arrive', () => {
+  let cluster: RedisCluster;
+  beforeAll(async () => void (cluster = await RedisCluster.start(3)));
+  afterAll(() => cluster[Symbol.asyncDispose]());
+
+  test.each([
+    ['over a Cluster', false],
+    ['over a Cluster that shards channels', true],
+  ])(
+    'lose nothing %s, and have no gap',
+    async (_where, isSharded) => {
+      const place = { members: cluster.nodes, isSharded };
+      await using leaving = await ServerProcess.start({ redis: place, leaveMs: 8_000 });
+      await using staying = await ClientServer.start({ redis: place });
+      await using proxy = await FaultyProxy.start([leaving.url, staying.url]);
+      // Each master has some of these channels.
+      const readers = Array.from({ length: 12 }, (_, number) => ({
+        channel: Numbers.for({ number }),
+        client: new MessagingClient({ url: `${proxy.url}/messages` }),
+        numbers: new Queue<number>(),
+        got: [] as number[],
+        gaps: [] as unknown[],
+        drains: 0,
+      }));
+      for (const reader of readers) {
+        reader.client.onGap((gap) => reader.gaps.push(gap));
+        reader.client.onStatus(({ reason }) => reason === 'drain' && reader.drains++);
+        await reader.client.subscribe(reader.channel, reader.numbers.push);
+      }
+
+      let posted = 0;
+      using posts = {
+        isOver: false,
+        [Symbol.dispose]() {
+          this.isOver = true;
+          for (const { client } of readers) client.close();
+        },
+      };
+      const posting = (async () => {
+        for (; !posts.isOver; await wait(2)) {
+          const outcomes = readers.map(({ channel }) =>
+            staying.messaging.postMessage(channel, posted, { scope: 'auto' }),
+          );
+          posted++;
+          expect(await Promise.all(outcomes)).not.toContain(false);
+        }
+      })();
+      const readUntil = async (last: number): Promise<void> => {
+        for (const { numbers, got } of readers) {
+          while ((got.at(-1) ?? -1) < last) got.push(await numbers.next());
+        }
+      };
+      await readUntil(20);
+
+      proxy.streamsTo = proxy.changesTo = 1;
+      await leaving.end();
+      await readUntil(posted + 20);
+      posts.isOver = true;
+      await posting;
+      await readUntil(posted - 1);
+
+      const all = Array.from({ length: posted }, (_, number) => number);
+      for (const { got, gaps, drains } of readers) {
+        expect({ got, gaps, drains }).toEqual({ got: all, gaps: [], drains: 1 });
+      }
+    },
+    60_000,
+  );
 });

@@ -13,6 +13,7 @@ import { Gateway } from '../../lib/gateway/gateway.js';
 import { startApp, type AdapterName, type TestApp } from './apps.js';
 import { Rooms } from './client-messages.js';
 import { Queue } from './queue.js';
+import { redisAt, type ClusterPlace } from './redis-cluster.js';
 
 // Servers that clients subscribe at.
 
@@ -45,7 +46,7 @@ class RoomAccess {
 }
 
 export interface ClientServerOptions {
-  readonly redis?: string;
+  readonly redis?: string | ClusterPlace;
   readonly adapter?: AdapterName;
   readonly heartbeatMs?: number;
   readonly port?: number;
@@ -73,7 +74,13 @@ export class ClientServer implements AsyncDisposable {
     const gateway = { timeoutMs: 1_000, leaveMs };
     const running = await startApp(
       {
-        imports: [MessagingModule.forRoot({ redis, gateway, sse: { heartbeatMs, retryMs: 50 } })],
+        imports: [
+          MessagingModule.forRoot({
+            redis: typeof redis === 'object' ? redisAt(redis) : redis,
+            gateway,
+            sse: { heartbeatMs, retryMs: 50 },
+          }),
+        ],
         providers: [RoomAccess, { provide: APP_GUARD, useClass: ReadsToken }],
       },
       {

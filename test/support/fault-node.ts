@@ -3,7 +3,6 @@ import { Controller, Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { ExpressAdapter } from '@nestjs/platform-express';
-import { Cluster } from 'ioredis';
 import type { Observable } from 'rxjs';
 import {
   AuthorizeChannel,
@@ -18,6 +17,7 @@ import {
   type MessageContext,
   type Position,
 } from 'nestjs-messaging';
+import { redisAt, type ClusterPlace } from './redis-cluster.js';
 import { channelOf, Kept, KeptOnes, keepsHistory, Numbered, RESUMED, type FaultMessage } from './fault-channels.js';
 import { machineClock } from './machine-clock.js';
 
@@ -27,7 +27,7 @@ import { machineClock } from './machine-clock.js';
 export type FaultNodeRedis =
   | { readonly host: string; readonly port: number }
   | { readonly sentinels: readonly { readonly host: string; readonly port: number }[]; readonly name: string }
-  | { readonly members: readonly { readonly host: string; readonly port: number }[]; readonly isSharded: boolean };
+  | ClusterPlace;
 
 export interface FaultNodeOptions {
   /** Its name as a poster and a reader: of this process, not of its successor. */
@@ -135,7 +135,7 @@ export async function startFaultNode(options: FaultNodeOptions): Promise<void> {
   @Module({
     imports: [
       MessagingModule.forRoot({
-        redis: 'members' in redis ? { client: () => new Cluster([...redis.members]), sharded: redis.isSharded } : redis,
+        redis: 'members' in redis ? redisAt(redis) : redis,
         gateway: { recoveryMs: options.recoveryMs },
         sse: { heartbeatMs: options.heartbeatMs, retryMs: 300 },
       }),

@@ -2,12 +2,25 @@ import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Redis } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
+import type { RedisTransportOptions } from '../../lib/transport/redis-options.js';
 import { RedisProbe } from './redis-probe.js';
 import { RedisServer, freePort } from './redis-server.js';
 import { TcpProxy } from '../../lib/testing/tcp-proxy.js';
 
 const SLOTS = 16_384;
+
+/** How a server in another process reaches a Cluster. */
+export interface ClusterPlace {
+  readonly members: readonly { readonly host: string; readonly port: number }[];
+  /** Whether each master carries its own channels. */
+  readonly isSharded: boolean;
+}
+
+/** The option `redis` of a server. */
+export function redisAt({ members, isSharded }: ClusterPlace): RedisTransportOptions {
+  return { client: () => new Cluster([...members]), sharded: isSharded };
+}
 
 /** A real Redis Cluster of masters without replicas. */
 export class RedisCluster implements AsyncDisposable {
