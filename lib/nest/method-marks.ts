@@ -1,5 +1,6 @@
 import { describe } from '../protocol/channel-name.js';
-import { ConfigurationError } from '../protocol/errors.js';
+import { ConfigurationError, InvalidChannelError } from '../protocol/errors.js';
+import { isObject } from '../protocol/is-record.js';
 import { handlerName } from './handler-name.js';
 
 /** A method as a decorator gets it. */
@@ -7,6 +8,22 @@ export interface MarkedMethod {
   /** `@Decorator on Class.method`, for errors. */
   readonly place: string;
   readonly handler: Function;
+}
+
+/**
+ * Checks the channel of a decorator, so that the error names the method, and its stack the file.
+ *
+ * @throws InvalidChannelError for anything that cannot be a channel
+ */
+export function checkMarkedChannel(channel: unknown, place: string): void {
+  if (typeof channel === 'string' || isObject(channel)) return;
+  const advice =
+    channel === undefined
+      ? '; an imported one is undefined while two files import each other: give it a file of its own'
+      : '';
+  throw new InvalidChannelError(
+    `${place}: a channel is a string or the result of defineChannel(), not ${describe(channel)}${advice}`,
+  );
 }
 
 /** What one decorator has noted on methods: one mark for each time that it is written there. */

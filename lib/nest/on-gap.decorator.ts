@@ -1,6 +1,6 @@
 import type { Gap } from '../core/gap.js';
 import type { AnyListenableChannel } from '../protocol/channel.js';
-import { MethodMarks } from './method-marks.js';
+import { checkMarkedChannel, MethodMarks } from './method-marks.js';
 
 const CHANNELS = new MethodMarks<AnyListenableChannel>('@OnGap');
 
@@ -29,7 +29,9 @@ type GapMethodDecorator = <Method extends (gap: Gap) => unknown>(
  */
 export function OnGap(channel: AnyListenableChannel): GapMethodDecorator {
   return (target, method, descriptor) => {
-    CHANNELS.add(CHANNELS.methodOf(target, method, descriptor).handler, channel);
+    const { place, handler } = CHANNELS.methodOf(target, method, descriptor);
+    checkMarkedChannel(channel, place);
+    CHANNELS.add(handler, channel);
   };
 }
 

@@ -1,7 +1,7 @@
 import type { MessageContext } from '../core/message-context.js';
 import type { AnyListenableChannel, Channel, ChannelTemplate } from '../protocol/channel.js';
 import { checkListenOptions, type ListenOptions } from '../core/listen-options.js';
-import { MethodMarks } from './method-marks.js';
+import { checkMarkedChannel, MethodMarks } from './method-marks.js';
 
 /** Options of {@link OnMessage}. */
 export interface OnMessageOptions extends Pick<ListenOptions, 'replay'> {}
@@ -63,6 +63,7 @@ export function OnMessage(channel: string, options?: OnMessageOptions): MethodDe
 export function OnMessage(channel: AnyListenableChannel, options?: OnMessageOptions): MethodDecorator {
   return (target, method, descriptor) => {
     const { handler, place } = HANDLED.methodOf(target, method, descriptor);
+    checkMarkedChannel(channel, place);
     if (options !== undefined) checkListenOptions(options, place, 'replay');
     HANDLED.add(handler, { channel, place, replay: options?.replay });
   };

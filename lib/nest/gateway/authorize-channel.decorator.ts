@@ -2,7 +2,7 @@ import type { AnyListenableChannel, Channel, ChannelParams, ChannelTemplate } fr
 import { checkChannelName } from '../../protocol/channel-name.js';
 import type { AuthenticationInfo } from '../../protocol/authentication.js';
 import { checkOptions, flag } from '../../protocol/check-options.js';
-import { MethodMarks } from '../method-marks.js';
+import { checkMarkedChannel, MethodMarks } from '../method-marks.js';
 
 /** A client that asks for a channel. */
 export interface ClientContext {
@@ -86,6 +86,7 @@ export function AuthorizeChannel(
     const { place, handler } = AUTHORIZATIONS.methodOf(target, method, descriptor);
     checkOptions(options, place, { all: flag });
     if (typeof channel === 'string') checkChannelName(channel);
+    else if (typeof channel !== 'function') checkMarkedChannel(channel, place);
     const authorization: Authorization = {
       channel: typeof channel === 'function' ? channel : () => channel,
       all: options.all ?? false,

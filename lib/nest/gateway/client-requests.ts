@@ -110,7 +110,9 @@ function assertFew({ maxNamesPerRequest }: RequestBounds, ...lists: readonly unk
 
 function fieldOf(body: unknown, name: string): unknown {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
-    throw new BadRequestException(`The body must be a JSON object, not ${kindOf(body)}`);
+    // `bodyParser: false`, as some libraries for sign-ins ask for.
+    const advice = body === undefined ? '; has the application a parser of JSON bodies?' : '';
+    throw new BadRequestException(`The body must be a JSON object, not ${kindOf(body)}${advice}`);
   }
   return (body as Record<string, unknown>)[name];
 }

@@ -14,9 +14,10 @@ export interface GatewayOptions {
    */
   guards?: (Type<CanActivate> | CanActivate)[] | undefined;
   /**
-   * Decorators for its controller and for each of its routes, as if they were written above them: `Public()`, `SkipThrottle()`.
-   * Guards and interceptors of the whole application then find their metadata there. A decorator for classes alone, or for methods
-   * alone, decorates only those. Guards, pipes, interceptors and filters of such a decorator run once.
+   * Decorators for its controller and for each of its routes, as if they were written above them: `Public()`, `SkipThrottle()`,
+   * `ApiExcludeController()`. Guards and interceptors of the whole application then find their metadata there. A decorator for
+   * classes alone, or for methods alone, decorates only those. Guards, pipes, interceptors and filters of such a decorator run
+   * once.
    * @defaultValue none
    */
   decorators?: (ClassDecorator | MethodDecorator)[] | undefined;
