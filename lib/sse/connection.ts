@@ -42,9 +42,12 @@ interface Behind {
   beats: number;
   /** Whether some of the waiting frames may be dropped. */
   isLossy: boolean;
+  /** Set once the stream has ended, with its last frame. */
+  end?: { readonly frame: Buffer | undefined };
 }
 
 const COMMENT = new Frame(COMMENT_FRAME);
+const NOTHING = Buffer.alloc(0);
 /** How long a reader may take nothing at all while data waits for it. */
 const STALLED_MS = 60_000;
 // A source that can wait must wait at this many waiting bytes. Longer data is written in pieces, since Node reports only a whole write as
@@ -186,7 +189,7 @@ export class SseConnection implements Flushable {
     });
   }
 
-  /** Ends the stream normally, after the pending frames and a last frame. */
+  /** Ends the stream normally, after the pending frames and a last frame. A slow reader takes them at its pace. */
   end(frame?: Buffer): void {
     // Earlier posts are still sent.
     this.flusher.settle();
@@ -196,12 +199,17 @@ export class SseConnection implements Flushable {
     this.close();
     if (isTaken) this.observer.responseTaken();
     if (isLost) return;
-    this.guard(() => {
-      if (behind?.rest !== undefined) response.write(behind.rest);
-      if (pending !== undefined) response.write(pending.bytes);
-      if (frame) response.end(frame);
-      else response.end();
-    });
+    this.behind = { rest: undefined, beats: 0, isLossy: false, end: { frame } };
+    const rest = Buffer.concat([behind?.rest ?? NOTHING, pending?.bytes ?? NOTHING]);
+    if (behind !== undefined) this.behind.rest = rest;
+    else this.guard(() => this.writeEnd(rest));
+  }
+
+  /** Detects that a reader does not take the end of its stream, which would otherwise be kept for ever. See {@link beat}. */
+  beatAfterEnd(intervalMs: number): void {
+    const { behind, response } = this;
+    if (behind?.end === undefined || isWaitingForTurn(response)) return;
+    if (behind.beats++ * intervalMs >= STALLED_MS) destroyResponse(response);
   }
 
   /** Resolves once the network has taken the end, or the connection has closed. */
@@ -272,10 +280,16 @@ export class SseConnection implements Flushable {
     const { rest } = behind;
     behind.beats = 0;
     behind.rest = undefined;
+    if (behind.end !== undefined) return this.writeEnd(rest ?? NOTHING);
     if (rest !== undefined && !this.writePieces(rest)) return this.waitForReader();
     this.behind = undefined;
     if (this.pending === undefined) this.release();
     else this.flush();
+  }
+
+  private writeEnd(rest: Buffer): void {
+    if (rest.length > 0 && !this.writePieces(rest)) return this.waitForReader();
+    this.response.end(this.behind?.end?.frame);
   }
 
   private guard(write: () => void): void {
@@ -298,8 +312,9 @@ export class SseConnection implements Flushable {
     const { pending } = this;
     const { maxBufferedBytes } = this.options;
     if (pending === undefined || fits(pending, maxBufferedBytes)) return false;
-    this.pending = behind.isLossy ? thinOut(pending, maxBufferedBytes) : undefined;
-    if (this.pending === undefined) this.cutOffSlowReader();
+    const kept = behind.isLossy ? thinOut(pending, maxBufferedBytes) : undefined;
+    if (kept === undefined) this.cutOffSlowReader();
+    else this.pending = kept;
     return false;
   }
 

@@ -187,6 +187,7 @@ export class EventStream implements StreamObserver, ConnectionObserver, SessionO
   /** See {@link SseConnection.beat}. */
   beat(): void {
     if (this.state === 'open') this.connection.beat(this.beatMs, this.heartbeatMs === 0);
+    else if (this.state === 'done') this.connection.beatAfterEnd(this.beatMs);
   }
 
   slowConsumer(bufferedBytes: number): void {
