@@ -1,5 +1,6 @@
 import { distinctUntilChanged, map, of, switchMap, type Observable } from 'rxjs';
 import type { Hub } from '../../core/hub.js';
+import { isolateObservable } from '../../core/isolated-observable.js';
 import type { TransportStatus } from '../../core/transport.js';
 
 /** How the link to the other servers is, in the words of Nest's own transports. */
@@ -14,8 +15,11 @@ const WORDS = {
 
 /** The status of what uses the hub's link while it is open, and is `disconnected` while it is not. */
 export function linkStatus(hub: Hub, isOpen: Observable<boolean>): Observable<LinkStatus> {
-  return isOpen.pipe(
+  const statuses = isOpen.pipe(
     switchMap((open) => (open ? hub.status.pipe(map(({ state }) => WORDS[state])) : of('disconnected' as const))),
     distinctUntilChanged(),
+  );
+  return isolateObservable(statuses, (error) =>
+    hub.reporter.callbackFailed({ callback: 'A subscriber of the status', error }),
   );
 }

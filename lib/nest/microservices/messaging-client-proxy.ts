@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '@nestjs/microservices';
 import { BehaviorSubject, from, map, type Observable } from 'rxjs';
 import type { Hub } from '../../core/hub.js';
+import { isolateObservable } from '../../core/isolated-observable.js';
 import { Channel, isChannel, type AnyPostableChannel } from '../../protocol/channel.js';
 import { describe } from '../../protocol/channel-name.js';
 import { InvalidChannelError, TransportUnavailableError } from '../../protocol/errors.js';
@@ -80,7 +81,7 @@ export class MessagingClientProxy extends ClientProxy<Record<string, never>, Lin
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- Nest's signature
   override send<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
     this.requestChannel(pattern);
-    return super.send<TResult, TInput>(pattern, data);
+    return this.isolate('send', super.send<TResult, TInput>(pattern, data));
   }
 
   /**
@@ -95,8 +96,9 @@ export class MessagingClientProxy extends ClientProxy<Record<string, never>, Lin
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- Nest's signature
   override emit<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
     // Nil data is an error in Nest, which the base class gives.
-    if (data === undefined || data === null) return super.emit<TResult, TInput>(pattern, data);
-    return from(this.post(pattern, data)).pipe(map((accepted) => assertAccepted(accepted) as TResult));
+    if (data === undefined || data === null) return this.isolate('emit', super.emit<TResult, TInput>(pattern, data));
+    const posted = from(this.post(pattern, data));
+    return this.isolate('emit', posted.pipe(map((accepted) => assertAccepted(accepted) as TResult)));
   }
 
   protected override publish({ pattern, data }: ReadPacket, callback: (packet: WritePacket) => void): () => void {
@@ -110,6 +112,13 @@ export class MessagingClientProxy extends ClientProxy<Record<string, never>, Lin
 
   protected override normalizePattern(pattern: unknown): string {
     return isChannel(pattern) ? pattern.name : super.normalizePattern(pattern as MsPattern);
+  }
+
+  /** RxJS throws what a subscriber throws, or has no `error` for, where nobody can catch it. */
+  private isolate<T>(method: string, observable: Observable<T>): Observable<T> {
+    return isolateObservable(observable, (error) =>
+      this.hub.reporter.callbackFailed({ callback: `A subscriber of MessagingClientProxy.${method}()`, error }),
+    );
   }
 
   private post(pattern: unknown, data: unknown): Promise<boolean> {
