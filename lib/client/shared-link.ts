@@ -160,8 +160,10 @@ class SharedLink implements Link {
   #hold(lock: string, held: () => void, options: LockOptions): void {
     const { signal } = this.#left;
     const keep = (): Promise<void> => {
+      // First, since a listener of the application may end it all while the lock is taken.
+      const left = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
       held();
-      return new Promise((resolve) => signal.addEventListener('abort', () => resolve()));
+      return left;
     };
     this.#locks.request(lock, options, keep).catch((error: unknown) => {
       if (signal.aborted) return;

@@ -109,6 +109,13 @@ test('ends and releases the body when the signal is aborted, whatever the source
   expect(cancelled.pending).toHaveLength(1);
 });
 
+test('releases the body of a foreign fetch that comes when the signal has been aborted', async () => {
+  const cancelled = new Queue<unknown>();
+  const body = new ReadableStream<Uint8Array>({ cancel: cancelled.push });
+  await readEvents(body, { event: () => {}, retry: () => {}, heard: () => {} }, AbortSignal.abort());
+  expect(cancelled.pending).toHaveLength(1);
+});
+
 test.each<[string, () => unknown]>([
   [
     'throws',

@@ -1,0 +1,39 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { MessagingClient, shareAcrossTabs } from 'nestjs-messaging/client';
+import { CLOCK } from '../../../lib/client/clock.js';
+import { ScriptedGateway } from '../../support/scripted-gateway.js';
+import { Queue } from '../../support/queue.js';
+import { WebLocks } from '../../support/web-locks.js';
+import { FakeClock } from './fake-clock.js';
+
+const { navigator } = globalThis;
+beforeAll(() => WebLocks.install());
+afterAll(() => void Object.defineProperty(globalThis, 'navigator', { value: navigator, configurable: true }));
+
+test('A tab whose listener closes its client while it takes the lead leaves the lead to others', async () => {
+  await using gateway = await ScriptedGateway.start();
+  const clock = new FakeClock();
+  const tab = (): MessagingClient =>
+    new MessagingClient({ url: gateway.url, [CLOCK]: clock, link: shareAcrossTabs({ name: 'lead' }) });
+  using closing = tab();
+  const states = new Queue<string>();
+  closing.onStatus(({ state }) => {
+    states.push(state);
+    // Told of while the lock of the lead is taken.
+    if (state === 'connecting') closing.close();
+  });
+  closing.listen('news', () => {});
+  await states.until((state) => state === 'closed');
+  using other = tab();
+  const messages = new Queue<unknown>();
+  const subscribed = other.subscribe('news', messages.push);
+  // Until the new leader has heard what others want; without the lead, it would wait 10 s for a sign of life.
+  const leads = new Queue<string>();
+  other.onStatus(({ state }) => leads.push(state));
+  await leads.until((state) => state === 'connecting');
+  clock.advance(50);
+  const stream = await gateway.ready();
+  await subscribed;
+  stream.message({ channel: 'news', data: 'hello' });
+  expect(await messages.next()).toBe('hello');
+});
