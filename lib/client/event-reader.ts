@@ -37,10 +37,10 @@ export async function readEvents(
   const decoder = new TextDecoder();
   const reader = body.getReader();
   // A `fetch` of the application need not know the signal, nor its reader `cancel`. What the stream failed by, reading it throws.
-  const cancel = (): void => quietly(() => reader.cancel());
-  signal.addEventListener('abort', cancel);
+  const cancel = (): unknown => quietly(() => reader.cancel());
   // Its answer may come when nobody waits for it any more.
   if (signal.aborted) cancel();
+  else signal.addEventListener('abort', cancel);
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;

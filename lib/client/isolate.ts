@@ -9,6 +9,10 @@ export function isolate(run: () => unknown, report: (error: unknown) => void): v
 }
 
 /** Runs code of the application whose failure has no meaning. */
-export function quietly(run: () => unknown): void {
-  isolate(run, () => {});
+export async function quietly(run: () => unknown): Promise<void> {
+  try {
+    await run();
+  } catch {
+    // As the name says.
+  }
 }

@@ -86,7 +86,7 @@ export async function failureOf(response: Response, url: string, clock: Clock): 
   // The body may be anything: a proxy may have sent it.
   const body =
     status === 401 ? ((await response.json().catch(() => null)) as { readonly reason?: unknown } | null) : null;
-  quietly(() => response.body?.cancel());
+  void quietly(() => response.body?.cancel());
   const refused = body?.reason === 'revoked' ? 'revoked' : 'refused';
   const reason = [204, 401, 403].includes(status) ? refused : mayPass ? undefined : 'misconfigured';
   const error = new ConnectionLostError(`The gateway at ${url} answered with status ${status}`, {

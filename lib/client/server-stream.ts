@@ -21,7 +21,6 @@ import { hasMediaType } from '../protocol/media-type.js';
 import type { CloseReason, ReturnReason } from './client-status.js';
 import { Stopwatch, type Clock } from './clock.js';
 import { failedBy } from './error-of.js';
-import { quietly } from './isolate.js';
 import { readEvents, type StreamEvent } from './event-reader.js';
 import { PastStream, type PastOwner } from './past-stream.js';
 import { portionOf, Room } from './portion.js';
@@ -129,7 +128,6 @@ export class ServerStream {
       const { headers, body } = await this.#request('', { channels: asked, ...returned });
       const type = headers.get('content-type');
       if (!body || !hasMediaType(type, 'text/event-stream')) {
-        quietly(() => body?.cancel());
         throw new ConnectionLostError(`The gateway at ${this.#url} answered with ${type}, no event stream`);
       }
       const receiver = {
