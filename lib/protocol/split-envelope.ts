@@ -7,9 +7,7 @@ export const MAX_TYPE_LENGTH = 255;
 
 // The output of encodeEnvelope() up to the data. A text with an escape in it does not match, nor do additions of later versions.
 const HEAD =
-  /^(\{"metadata":\{"v":1,"node":"([^"\\]*)","at":)(\d{1,15}),"n":(\d{1,15})((?:,"type":"([^"\\]*)")?(?:,"meta":(.*?))?\},"pattern":"[^"\\]*","data":)/y;
-const MAX_DIGITS = 15;
-const BEFORE_SERIAL = ',"n":';
+  /^(\{"metadata":\{"v":1,"node":"([^"\\]*)","at":(\d{1,15}),"n":)(\d{1,15})(?:,"type":"([^"\\]*)")?(?:,"meta":(.*?))?\},"pattern":"[^"\\]*","data":/y;
 
 /** An envelope that this version has written. See `Envelope`. */
 export interface SplitEnvelope {
@@ -22,13 +20,16 @@ export interface SplitEnvelope {
   readonly serial: number;
 }
 
-/** How an envelope begins. Those that a node writes to one channel begin alike, apart from the time and the serial. */
+/** How an envelope begins. Those of one batch begin alike, apart from the serial and, now and then, the time. */
 interface Head {
-  /** Up to the time. Like `rest` and `meta`, it keeps the batch in memory that it was read from, but there is one such head. */
+  /** Up to the serial. Like `rest` and `meta`, it keeps the batch in memory that it was read from, but there is one such head. */
   readonly start: string;
+  readonly serialEnd: number;
   /** From behind the serial up to the data. */
   readonly rest: string;
+  readonly dataStart: number;
   readonly node: string;
+  readonly postedAt: number;
   readonly type: string | undefined;
   readonly meta: string | undefined;
 }
@@ -52,18 +53,18 @@ export function splitEnvelope(payload: string): SplitEnvelope | undefined {
   }
 }
 
-/** What `split` would return, in a third of the time; `undefined` if the envelope begins otherwise. */
-function splitLike({ start, rest, node, type, meta }: Head, payload: string): SplitEnvelope | undefined {
+/**
+ * What `split` would return, in a third of the time; `undefined` if the envelope begins otherwise. The time is not read by character, as the
+ * serial is: the parts of a batch are views of it, and each character of a view takes long.
+ */
+function splitLike(
+  { start, serialEnd, rest, dataStart, node, postedAt, type, meta }: Head,
+  payload: string,
+): SplitEnvelope | undefined {
   // Not startsWith(), which V8 does character by character unless it knows the text when it compiles.
-  if (payload.slice(0, start.length) !== start) return undefined;
-  const timeEnd = digitsEnd(payload, start.length);
-  if (timeEnd === start.length || !payload.startsWith(BEFORE_SERIAL, timeEnd)) return undefined;
-  const serialStart = timeEnd + BEFORE_SERIAL.length;
-  const serialEnd = digitsEnd(payload, serialStart);
-  const dataStart = serialEnd + rest.length;
-  if (serialEnd === serialStart || payload.slice(serialEnd, dataStart) !== rest) return undefined;
-  const postedAt = readDigits(payload, start.length, timeEnd);
-  const serial = readDigits(payload, serialStart, serialEnd);
+  if (payload.slice(0, start.length) !== start || payload.slice(serialEnd, dataStart) !== rest) return undefined;
+  const serial = readDigits(payload, start.length, serialEnd);
+  if (serial === undefined) return undefined;
   const text = payload.slice(dataStart, -1);
   return { data: JSON.parse(text), text, type, meta: parseMeta(meta), node, postedAt, serial };
 }
@@ -72,35 +73,31 @@ function split(payload: string): SplitEnvelope | undefined {
   HEAD.lastIndex = 0;
   const head = HEAD.exec(payload);
   if (head === null) return undefined;
-  const [, start = '', givenNode = '', at, n, rest = '', givenType, meta] = head;
+  const [, start = '', givenNode = '', at, n = '', givenType, meta] = head;
   if (givenNode.length > MAX_NODE_LENGTH || (givenType !== undefined && givenType.length > MAX_TYPE_LENGTH))
     return undefined;
-  const text = payload.slice(HEAD.lastIndex, -1);
+  const dataStart = HEAD.lastIndex;
+  const text = payload.slice(dataStart, -1);
   const data: unknown = JSON.parse(text);
   // Logs keep both for longer than the rest.
   const node = sharedText(givenNode);
   const type = givenType && sharedText(givenType);
-  last = { start, rest, node, type, meta };
-  return { data, text, type, meta: parseMeta(meta), node, postedAt: Number(at), serial: Number(n) };
+  const postedAt = Number(at);
+  const serialEnd = start.length + n.length;
+  last = { start, serialEnd, rest: payload.slice(serialEnd, dataStart), dataStart, node, postedAt, type, meta };
+  return { data, text, type, meta: parseMeta(meta), node, postedAt, serial: Number(n) };
 }
 
 function parseMeta(meta: string | undefined): unknown {
   return meta === undefined ? undefined : JSON.parse(meta);
 }
 
-/** Where a number ends that begins here, as `HEAD` takes it. */
-function digitsEnd(text: string, start: number): number {
-  let end = start;
-  while (end - start < MAX_DIGITS && isDigit(text.charCodeAt(end))) end++;
-  return end;
-}
-
-function isDigit(code: number): boolean {
-  return code >= 48 && code <= 57;
-}
-
-function readDigits(text: string, start: number, end: number): number {
+function readDigits(text: string, start: number, end: number): number | undefined {
   let value = 0;
-  for (let index = start; index < end; index++) value = value * 10 + text.charCodeAt(index) - 48;
+  for (let index = start; index < end; index++) {
+    const digit = text.charCodeAt(index) - 48;
+    if (digit < 0 || digit > 9) return undefined;
+    value = value * 10 + digit;
+  }
   return value;
 }
