@@ -139,6 +139,9 @@ describe('At the start', () => {
     const server = await startServer();
     const [a] = await node(`redis://:needless@${server.address}`);
     expect(await a.publish('news', 'x')).toBe(true);
+    // ioredis 5 writes a hint of its own, for each connection.
+    const others = noise.splice(0).filter(([text]) => !String(text).includes('does not require a password'));
+    noise.push(...others);
   });
 
   test('a missing Redis does not delay the application, and is named', async () => {
