@@ -25,26 +25,14 @@ export const realClock: Clock = {
 };
 
 /**
- * Measures how long ago something was. The clock that has gone on further counts: the time of day may be set back, and
+ * Measures from now on. The clock that has gone on further counts: the time of day may be set back, and
  * in most browsers `performance.now()` stands still while the machine sleeps. A time of day that is set forward makes it
  * too long.
+ *
+ * @returns says how long ago that was, in milliseconds
  */
-export class Stopwatch {
-  readonly #clock: Clock;
-  #startedAt = 0;
-  #uptime = 0;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-    this.restart();
-  }
-
-  restart(): void {
-    this.#startedAt = this.#clock.now();
-    this.#uptime = this.#clock.uptime();
-  }
-
-  get elapsedMs(): number {
-    return Math.max(this.#clock.now() - this.#startedAt, this.#clock.uptime() - this.#uptime);
-  }
+export function stopwatch(clock: Clock): () => number {
+  const startedAt = clock.now();
+  const uptime = clock.uptime();
+  return () => Math.max(clock.now() - startedAt, clock.uptime() - uptime);
 }

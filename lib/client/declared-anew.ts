@@ -6,6 +6,7 @@ import { classInfo } from '../protocol/serializable.js';
  * nothing declares are known by their source.
  */
 export function isDeclaredAnew(earlier: Class, later: Class): boolean {
-  const [before, after] = [classInfo(earlier), classInfo(later)];
+  const before = classInfo(earlier);
+  const after = classInfo(later);
   return before && after ? after.replaces(before) : before === after && String(earlier) === String(later);
 }

@@ -1,8 +1,6 @@
 import { ConnectionLostError } from '../protocol/errors.js';
 import { quietly } from './isolate.js';
-
-/** The most characters that one event may have; without a bound a stream could fill the memory. */
-const MAX_EVENT_CHARACTERS = 16_777_216;
+import { MAX_EVENT_CHARACTERS } from './times.js';
 
 /** One event of a stream. */
 export interface StreamEvent {

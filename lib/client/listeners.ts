@@ -30,10 +30,7 @@ export class Listeners<T> {
 
   tell(value: T): void {
     const calls = [...this.#listeners].map((listener) => () => this.#listeners.has(listener) && listener(value));
-    if (this.#due) {
-      this.#due.push(...calls);
-      return;
-    }
+    if (this.#due) return void this.#due.push(...calls);
     this.#due = calls;
     // Those that are added meanwhile come by, too.
     for (const call of calls) isolate(call, this.#report);

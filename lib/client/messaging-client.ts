@@ -13,7 +13,7 @@ import { thrownText } from '../protocol/thrown.js';
 import { CLIENT_OPTIONS, type MessagingClientOptions } from './client-options.js';
 import type { ClientStatus } from './client-status.js';
 import { isDeclaredAnew } from './declared-anew.js';
-import { isolate } from './isolate.js';
+import { isolate, quietly } from './isolate.js';
 import type { Link } from './link.js';
 import { Listeners } from './listeners.js';
 import { MessageStream } from './message-stream.js';
@@ -296,10 +296,10 @@ export class MessagingClient implements Disposable {
           signal?.removeEventListener('abort', abort);
           // Of a promise that has been settled nothing comes any more.
           if (error ?? signal?.aborted) reject(error ?? (signal!.reason as Error));
-          else if (this.#status.state === 'closed') reject(new ConnectionClosedError('The client was closed'));
+          else if (this.#status.state === 'closed') reject(new ConnectionClosedError('The client is closed'));
           else resolve(registration);
           // What the application ended itself is nobody's failure: a caller that waits is told, but it is no unhandled rejection.
-          if (!error || action === 'listen') queueMicrotask(() => void ready.catch(() => {}));
+          if (!error || action === 'listen') queueMicrotask(() => quietly(() => ready));
           if (error && isPending && action === 'listen') this.#report(error, target.name);
           return isPending;
         },

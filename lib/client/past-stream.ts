@@ -1,5 +1,6 @@
 import type { ChannelRequest, ReplayAnswer, ReplayEvent } from '../protocol/gateway.js';
 import type { LinkReceiver, Past } from './link.js';
+import type { GapReason } from '../protocol/position.js';
 import { isUpTo, type Positions } from './positions.js';
 
 /** Who a stream works for. */
@@ -13,73 +14,71 @@ export interface PastOwner {
   readonly receiver: LinkReceiver;
 }
 
+/** As the server sends it, or as it is assumed of a server that does not. */
+type PageEvent = Omit<ReplayEvent, 'reason'> & { readonly reason?: GapReason | 'unknown' };
+
 /** The past for single listeners, as one event stream brings it between the messages for all. */
 export class PastStream {
-  readonly #wanted: PastOwner['wanted'];
-  readonly #positions: Positions;
-  readonly #replays: PastOwner['replays'];
-  readonly #receiver: LinkReceiver;
-  readonly #asked = new Set<string>();
+  readonly #owner: PastOwner;
+  readonly #asked = new Set<string | undefined>();
   /** What stands before the messages that are for one listener alone. */
-  #page: ReplayEvent | undefined;
+  #page: PageEvent | undefined;
 
-  constructor({ wanted, positions, replays, receiver }: PastOwner) {
-    this.#wanted = wanted;
-    this.#positions = positions;
-    this.#replays = replays;
-    this.#receiver = receiver;
+  constructor(owner: PastOwner) {
+    this.#owner = owner;
   }
 
   /** What was not asked for yet. */
   requests(): ChannelRequest[] {
-    return [...this.#replays]
-      .filter(([listener, { channel }]) => !this.#asked.has(listener) && this.#wanted.has(channel))
+    return [...this.#owner.replays]
+      .filter(([listener, { channel }]) => !this.#asked.has(listener) && this.#owner.wanted.has(channel))
       .map(([listener, { channel, start }]) => ({ channel, replay: start, listener }));
   }
 
   asked(requests: readonly ChannelRequest[]): void {
-    for (const { listener } of requests) if (listener) this.#asked.add(listener);
+    for (const { listener } of requests) this.#asked.add(listener);
   }
 
   /** It is not known whether a server has taken these requests. */
   failed(requests: readonly ChannelRequest[]): void {
-    for (const { listener } of requests) this.#asked.delete(listener!);
+    for (const { listener } of requests) this.#asked.delete(listener);
   }
 
   /** Takes the answer to a request. */
   settle(listener: string, channel: string, answers: readonly ReplayAnswer[]): void {
     const answer = answers.find((each) => each.listener === listener);
-    if (answer && !answer.error) return;
-    this.#replays.delete(listener);
-    if (answer) return this.#receiver.replayed({ listener, error: answer.message ?? answer.error });
-    // A server of before knows of no past.
-    const position = this.#positions.get(channel);
-    this.#receiver.replayed({ listener, gap: { channel, reason: 'unknown', position } });
-    this.#receiver.replayed({ listener, position, isDone: true });
+    if (!answer) {
+      // A server of before knows of no past.
+      const position = this.#owner.positions.get(channel)!;
+      this.event({ listener, channel, position, reason: 'unknown', done: true });
+    } else if (answer.error) {
+      this.#owner.replays.delete(listener);
+      this.#owner.receiver.replayed({ listener, error: answer.message ?? answer.error });
+    }
   }
 
   /** Takes what stands before or after a page. */
-  event(page: ReplayEvent): void {
+  event(page: PageEvent): void {
     const { listener, channel, position, reason, done } = page;
     this.#page = done === undefined ? page : undefined;
-    const past = this.#replays.get(listener);
+    const past = this.#owner.replays.get(listener);
     if (!past) return;
-    if (reason) this.#receiver.replayed({ listener, gap: { channel, reason, position } });
+    if (reason) this.#owner.receiver.replayed({ listener, gap: { channel, reason, position } });
     if (!isUpTo(position, past.start)) past.start = position;
     if (!done) return;
-    this.#replays.delete(listener);
-    this.#receiver.replayed({ listener, position, isDone: true });
+    this.#owner.replays.delete(listener);
+    this.#owner.receiver.replayed({ listener, position, isDone: true });
   }
 
   /** @returns whether a message is of a page */
   takes(frame: unknown, id: string | undefined): boolean {
     if (!this.#page || !id) return false;
     const { listener, position: before } = this.#page;
-    const past = this.#replays.get(listener);
-    const position = { epoch: before.epoch, offset: +id };
+    const past = this.#owner.replays.get(listener);
+    const position = { ...before, offset: +id };
     if (past && !isUpTo(position, past.start)) {
       past.start = position;
-      this.#receiver.replayed({ listener, frame, position });
+      this.#owner.receiver.replayed({ listener, frame, position });
     }
     return true;
   }

@@ -41,6 +41,6 @@ export function advance(positions: Positions, told: unknown, id: string | undefi
   const position = positions.get(name);
   if (!position || !id) return true;
   const isNew = +id > position.offset;
-  if (isNew) positions.set(name, { epoch: position.epoch, offset: +id });
+  if (isNew) positions.set(name, { ...position, offset: +id });
   return isNew;
 }

@@ -1,8 +1,10 @@
-import type { Clock } from './clock.js';
+import { stopwatch, type Clock } from './clock.js';
 import { EAGER_FAILURES, FIRST_MS, HURRIED_MS, LONGEST_EAGER_MS, LONGEST_MS, LONGEST_UNANSWERED_MS } from './times.js';
 
 /** The error of a failed attempt. */
 type RetryError = Error & { readonly retryAfterMs?: number | undefined };
+
+const noWait = (): number => 0;
 
 /** The waits for further attempts at something that fails. */
 export class Retry {
@@ -12,8 +14,8 @@ export class Retry {
   #timer: unknown;
   /** When an attempt may come, by `now`, if somebody is in a hurry. */
   #hurriedAt = 0;
-  /** The wait that the server has asked for, and its end by `now`. */
-  #asked = { ms: 0, until: 0 };
+  /** How much of the wait that the server has asked for is left, in milliseconds. */
+  askedMs = noWait;
 
   constructor(clock: Clock, attempt: () => void) {
     this.#clock = clock;
@@ -24,17 +26,12 @@ export class Retry {
     return this.#timer !== undefined;
   }
 
-  /** How much of the wait that the server has asked for is left, in milliseconds. */
-  get askedMs(): number {
-    const { ms, until } = this.#asked;
-    // Not for longer if the clock is set back.
-    return Math.max(0, Math.min(ms, until - this.#clock.now()));
-  }
-
   /** Notes how long the server asks the client to wait, even if the client has nothing to ask for now. */
   noteAsked(error: RetryError | undefined): void {
     const ms = error?.retryAfterMs;
-    if (ms) this.#asked = { ms, until: this.#clock.now() + ms };
+    if (!ms) return;
+    const elapsedMs = stopwatch(this.#clock);
+    this.askedMs = () => Math.max(0, ms - elapsedMs());
   }
 
   /**
@@ -46,7 +43,7 @@ export class Retry {
    */
   wait(error: RetryError | undefined, waitMs?: number): number {
     this.noteAsked(error);
-    const { askedMs } = this;
+    const askedMs = this.askedMs();
     // Only a failure of the platform, or of `headers`, has a cause.
     const eagerMs = error?.cause ? LONGEST_UNANSWERED_MS : LONGEST_EAGER_MS;
     const longestMs = this.#failures < EAGER_FAILURES ? eagerMs : LONGEST_MS;
@@ -85,7 +82,7 @@ export class Retry {
     this.stop();
     this.#timer = this.#clock.setTimeout(() => {
       this.stop();
-      this.#asked.ms = 0;
+      this.askedMs = noWait;
       this.#attempt();
     }, ms);
   }

@@ -44,7 +44,7 @@ function headersOf(given: object = {}): Headers {
       Symbol.iterator in given
         ? (given as Headers)
         : // `new Headers()` would send the text "undefined".
-          Object.entries<string>(given as Record<string, string>).filter(([, value]) => (value ?? null) !== null);
+          Object.entries<string>(given as Record<string, string>).filter(([, value]) => value != null);
     for (const pair of pairs) {
       part = quote(pair[0]);
       headers.append(...pair);
@@ -52,8 +52,9 @@ function headersOf(given: object = {}): Headers {
     return headers;
   } catch {
     // Without the cause, whose text may quote a secret.
-    const advice = 'names are tokens, values one line of Latin-1';
-    throw new ConfigurationError(`MessagingClient: option "headers": ${part} cannot be sent; ${advice}`);
+    throw new ConfigurationError(
+      `MessagingClient: option "headers": ${part} cannot be sent; names are tokens, values one line of Latin-1`,
+    );
   }
 }
 

@@ -19,7 +19,7 @@ import {
 } from '../protocol/gateway.js';
 import { hasMediaType } from '../protocol/media-type.js';
 import type { CloseReason, ReturnReason } from './client-status.js';
-import { Stopwatch, type Clock } from './clock.js';
+import { stopwatch, type Clock } from './clock.js';
 import { failedBy } from './error-of.js';
 import { readEvents, type StreamEvent } from './event-reader.js';
 import { PastStream, type PastOwner } from './past-stream.js';
@@ -71,8 +71,6 @@ export class ServerStream {
   readonly #owner: StreamOwner;
   readonly #wanted: StreamOwner['wanted'];
   readonly #positions: StreamOwner['positions'];
-  readonly #receiver: StreamOwner['receiver'];
-  readonly #clock: Clock;
   readonly #url: string;
   readonly #abort = new AbortController();
   readonly #retry: Retry;
@@ -84,7 +82,8 @@ export class ServerStream {
   connection: string | undefined;
   /** Whether the server says in the stream from where channels go on that a change subscribes to. */
   #hasPositions = false;
-  readonly #silence: Stopwatch;
+  /** For how long nothing has come. */
+  #silentMs: () => number;
   #limitMs = OPEN_TIMEOUT_MS;
   /** When something must have come, by `uptime`, if it is in doubt whether the stream lives; else 0. */
   #doubtBy = 0;
@@ -103,17 +102,15 @@ export class ServerStream {
     this.#owner = owner;
     this.#wanted = owner.wanted;
     this.#positions = owner.positions;
-    this.#receiver = owner.receiver;
-    this.#clock = owner.clock;
     this.#url = owner.url;
     this.#past = new PastStream(owner);
     this.#retry = new Retry(owner.clock, () => this.reconcile());
-    this.#silence = new Stopwatch(owner.clock);
+    this.#silentMs = stopwatch(owner.clock);
   }
 
   /** Whether it was worth opening. */
   get isSuccess(): boolean {
-    return this.#hasDelivered || this.#clock.uptime() - this.#readyAt >= LASTING_MS;
+    return this.#hasDelivered || this.#owner.clock.uptime() - this.#readyAt >= LASTING_MS;
   }
 
   /** Opens it with what is wanted now. */
@@ -124,7 +121,7 @@ export class ServerStream {
     const { from, heardAt } = this.#owner;
     const asked = this.#ask(this.#wanted, new Room());
     try {
-      const returned = from && { from, awayMs: Math.floor(this.#clock.uptime() - heardAt) };
+      const returned = from && { from, awayMs: Math.floor(this.#owner.clock.uptime() - heardAt) };
       const { headers, body } = await this.#request('', { channels: asked, ...returned });
       const type = headers.get('content-type');
       if (!body || !hasMediaType(type, 'text/event-stream')) {
@@ -134,8 +131,8 @@ export class ServerStream {
         event: (event: StreamEvent) => this.#isOver || this.#take(event, asked),
         retry: (ms: number) => (this.#retryMs = ms),
         heard: () => {
-          this.#silence.restart();
-          this.#owner.heardAt = this.#clock.uptime();
+          this.#silentMs = stopwatch(this.#owner.clock);
+          this.#owner.heardAt = this.#owner.clock.uptime();
           this.#doubtBy = 0;
         },
       };
@@ -172,7 +169,7 @@ export class ServerStream {
   wake(): void {
     // Unless the server has asked for no request yet.
     const isAllowed = this.#retry.wake();
-    const isDue = this.connection ? isAllowed : this.#silence.elapsedMs >= PATIENCE_MS;
+    const isDue = this.connection ? isAllowed : this.#silentMs() >= PATIENCE_MS;
     if (isDue && !this.#doubtBy) this.#probe();
   }
 
@@ -181,7 +178,7 @@ export class ServerStream {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#abort.abort();
-    this.#clock.clearTimeout(this.#watchTimer);
+    this.#owner.clock.clearTimeout(this.#watchTimer);
     this.#retry.stop();
     this.#owner.ended(end);
   }
@@ -194,9 +191,9 @@ export class ServerStream {
         if (this.#past.takes(told, id)) return undefined;
         if (!advance(this.#positions, told, id)) return undefined;
         const position = this.#positions.get(nameOf(told));
-        if (event) return this.#receiver.gap(position ? { ...(told as object), position } : told);
+        if (event) return this.#owner.receiver.gap(position ? { ...(told as object), position } : told);
         this.#hasDelivered = true;
-        return this.#receiver.message(told, id, position);
+        return this.#owner.receiver.message(told, id, position);
       }
       case 'messaging:replay':
         return this.#past.event(JSON.parse(data) as ReplayEvent);
@@ -240,10 +237,10 @@ export class ServerStream {
     if (this.#isOver) return;
     this.connection = connection;
     this.#hasPositions = (channels as readonly Answer[]).some((answer) => answer.position);
-    this.#readyAt = this.#clock.uptime();
+    this.#readyAt = this.#owner.clock.uptime();
     this.#limitMs = heartbeatMs * SILENT_HEARTBEATS || Infinity;
     this.#watch();
-    this.#receiver.status({ state: 'open' });
+    this.#owner.receiver.status({ state: 'open' });
     this.reconcile();
   }
 
@@ -253,7 +250,7 @@ export class ServerStream {
       // A later subscription begins anew.
       this.#positions.delete(channel);
     }
-    this.#answerBy = this.#clock.uptime() + ANSWER_TIMEOUT_MS;
+    this.#answerBy = this.#owner.clock.uptime() + ANSWER_TIMEOUT_MS;
     this.#watch();
     const renew = this.#mustRenew;
     try {
@@ -266,7 +263,7 @@ export class ServerStream {
       // If the server did not renew it, it sends `messaging:expiring` again.
       if (renew) this.#mustRenew = false;
       for (const channel of unsubscribe) this.#held.delete(channel);
-      if (this.#hasFailed) this.#receiver.status({ state: 'open' });
+      if (this.#hasFailed) this.#owner.receiver.status({ state: 'open' });
       this.#hasFailed = false;
       this.#retry.reset();
       this.reconcile();
@@ -276,7 +273,7 @@ export class ServerStream {
       this.#hasFailed = true;
       this.#past.failed(subscribe);
       const error = failedBy(cause, this.#url);
-      this.#receiver.status({ state: 'open', error, retryAt: this.#retry.wait(error) });
+      this.#owner.receiver.status({ state: 'open', error, retryAt: this.#retry.wait(error) });
     }
   }
 
@@ -311,11 +308,8 @@ export class ServerStream {
         // It was left meanwhile.
         if (!this.#wanted.has(channel)) continue;
         // After a change the stream says so.
-        if (!this.#hasPositions) this.#goOn(answer, this.#positions.has(channel) && !answer.recovered);
-        else {
-          if (!this.#positions.has(channel)) this.#positions.set(channel, undefined);
-          this.#receiver.answer({ channel });
-        }
+        if (this.#hasPositions) this.#goOn({ channel, position: this.#positions.get(channel)! }, false);
+        else this.#goOn(answer, this.#positions.has(channel) && !answer.recovered);
       }
     }
   }
@@ -323,20 +317,20 @@ export class ServerStream {
   #refused(answer: ChannelAnswer): void {
     this.#wanted.delete(answer.channel);
     this.#positions.delete(answer.channel);
-    this.#receiver.answer(answer);
+    this.#owner.receiver.answer(answer);
   }
 
   /** Goes on with a channel from where the server says. */
   #goOn({ channel, position, reason }: Answer, isLost: boolean): void {
     this.#positions.set(channel, position);
-    this.#receiver.answer({ channel });
-    if (isLost) this.#receiver.gap({ channel, reason: reason ?? 'unknown', position });
+    this.#owner.receiver.answer({ channel });
+    if (isLost) this.#owner.receiver.gap({ channel, reason: reason ?? 'unknown', position });
   }
 
   async #request(path: string, body: Parameters<Post>[1]): Promise<Response> {
     const response = await this.#owner.post(path, body, this.#abort.signal);
     if (response.status === 200 && !this.#isOver) return response;
-    const failure = await failureOf(response, this.#url, this.#clock);
+    const failure = await failureOf(response, this.#url, this.#owner.clock);
     if (!path) this.end(failure);
     // It has ended, or belongs to another user. A change that fails for another reason is no fault of the stream.
     else if (response.status === 404)
@@ -346,25 +340,25 @@ export class ServerStream {
 
   /** Has the server write to the stream, and sees to it that it ends unless something comes soon. */
   #probe(): void {
-    this.#doubtBy = this.#clock.uptime() + PROBE_MS;
+    this.#doubtBy = this.#owner.clock.uptime() + PROBE_MS;
     this.reconcile(true);
     this.#watch();
   }
 
   /** Sees to it that it ends if nothing comes. One timer, whatever comes: it looks at the time when it goes off. */
   #watch(): void {
-    this.#clock.clearTimeout(this.#watchTimer);
-    const now = this.#clock.uptime();
+    this.#owner.clock.clearTimeout(this.#watchTimer);
+    const now = this.#owner.clock.uptime();
     const answerMs = this.#answerBy ? this.#answerBy - now : Infinity;
-    const silentMs = this.#doubtBy ? this.#doubtBy - now : this.#limitMs - this.#silence.elapsedMs;
+    const silentMs = this.#doubtBy ? this.#doubtBy - now : this.#limitMs - this.#silentMs();
     const leftMs = Math.min(silentMs, answerMs);
     if (leftMs > 0) {
-      if (leftMs < Infinity) this.#watchTimer = this.#clock.setTimeout(() => this.#watch(), leftMs);
+      if (leftMs < Infinity) this.#watchTimer = this.#owner.clock.setTimeout(() => this.#watch(), leftMs);
     } else if (answerMs > 0 && (!this.#doubtBy || leftMs < -LATE_MS)) {
       // A page that was busy or asleep has not read yet what has come meanwhile.
       this.#probe();
     } else {
-      this.end({ error: new ConnectionLostError('The server has fallen silent') });
+      this.end({ error: new ConnectionLostError('The server is silent') });
     }
   }
 }

@@ -45,9 +45,7 @@ export class Subscriptions implements LinkReceiver {
 
   add(registration: Registration): void {
     const { channel } = registration;
-    const registrations = this.#channels.get(channel);
-    if (registrations) registrations.add(registration);
-    else this.#channels.set(channel, new Set([registration]));
+    this.#channels.set(channel, (this.#channels.get(channel) ?? new Set()).add(registration));
     this.link.want(channel);
     const { past } = registration;
     if (past === undefined) return;
@@ -140,7 +138,7 @@ export class Subscriptions implements LinkReceiver {
     this.#isolate(() => {
       if (told instanceof Error) throw new InvalidMessageError('a message cannot be read', { cause: told });
       if (typeof channel !== 'string' || typeof at !== 'number' || data === undefined) {
-        throw new InvalidMessageError('a message lacks channel, time or data');
+        throw new InvalidMessageError('a message has no channel, time or data');
       }
       const registrations = only ?? this.of(template ?? channel).filter((each) => hears(each, position));
       if (registrations.length === 0) return;

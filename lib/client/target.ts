@@ -1,7 +1,6 @@
 import { checkName } from '../protocol/channel-name.js';
 import type { Channel, ChannelTemplate } from '../protocol/channel.js';
-import { COPY, fromOtherCopy } from '../protocol/copy.js';
-import { ConfigurationError } from '../protocol/errors.js';
+import { COPY, refuseOtherCopy } from '../protocol/copy.js';
 import type { Class } from '../protocol/message.js';
 import { nameOfSource } from '../protocol/source.js';
 
@@ -26,8 +25,7 @@ export function targetOf(channel: unknown, rest: unknown[]): Target {
   if (typeof channel === 'string') {
     return { name: channel, segments: checkName(channel) };
   }
-  const problem = fromOtherCopy(channel);
-  if (problem) throw new ConfigurationError(problem);
+  refuseOtherCopy(channel);
   if (isChannel(channel)) {
     const { name, definition } = channel;
     return { name, segments: definition.segments, type: definition.type };

@@ -1,4 +1,4 @@
-// How long the client waits for what, in one file that imports nothing: bundlers then write each number where it is used.
+// The client's waits, and other numbers, in one file that imports nothing: bundlers then write each number where it is used.
 
 /** How long a stream that is being opened may stay silent. */
 export const OPEN_TIMEOUT_MS = 15_000;
@@ -16,6 +16,9 @@ export const IDLE_MS = 5_000;
 export const LONGEST_RETRY_AFTER_MS = 300_000;
 /** The longest time that a timer can take: 31 bits of milliseconds. */
 export const MAX_TIMEOUT_MS = 2_147_483_647;
+
+/** The most characters that one event may have; without a bound a stream could fill the memory. */
+export const MAX_EVENT_CHARACTERS = 16_777_216;
 
 /** The longest wait after the first failure; it doubles with each further one. */
 export const FIRST_MS = 500;

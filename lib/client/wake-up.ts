@@ -18,7 +18,7 @@ export function onWakeUp(wake: () => void): () => void {
   const handle = ({ type }: Event): void => {
     const hasChanged = kind !== (kind = network?.type);
     // The network also tells each time that it is found faster or slower.
-    if (hasChanged || type === 'online' || (type !== 'change' && page?.visibilityState !== 'hidden')) wake();
+    if (hasChanged || type === 'online' || (type !== 'change' && !page?.hidden)) wake();
   };
   const ending = new AbortController();
   const listen = (target: Partial<EventTarget> | undefined, ...types: string[]): void => {

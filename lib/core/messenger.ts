@@ -10,7 +10,7 @@ import {
   type MessageParams,
   type PostableChannel,
 } from '../protocol/channel.js';
-import { classOf } from '../protocol/serializable.js';
+import { classOf } from '../protocol/class-of.js';
 import { checkChannelName, describe } from '../protocol/channel-name.js';
 import { UnserializableError } from '../protocol/errors.js';
 import type { IterateOptions } from '../protocol/iteration.js';

@@ -3,12 +3,13 @@ import type { ClassFilter } from '../protocol/codec/class-filter.js';
 import type { InstanceCheck } from '../protocol/codec/instance-check.js';
 import { MAX_DEPTH } from '../protocol/codec/codec-limits.js';
 import { hasTooManyHoles, TOO_MANY_HOLES } from '../protocol/codec/holes.js';
-import { MessagePath } from '../protocol/codec/message-path.js';
+import { classOf } from '../protocol/class-of.js';
+import { pathText, type MessagePath } from '../protocol/codec/message-path.js';
 import { shownOf } from '../protocol/codec/shown.js';
 import { InvalidMessageError, MessagingError, UnserializableError } from '../protocol/errors.js';
 import { ignoreRejection } from '../protocol/promises.js';
 import { declaredClasses, declaredNames } from '../protocol/declared-classes.js';
-import { classInfo, classOf, declarations } from '../protocol/serializable.js';
+import { classInfo, declarations } from '../protocol/serializable.js';
 import { isErrorOf } from '../protocol/thrown.js';
 import type { TypeRegistry } from '../protocol/type-registry.js';
 
@@ -51,8 +52,7 @@ export class PostCheck {
   assertValid(message: unknown, channel: string): void {
     if (typeof message !== 'object' || message === null) return;
     try {
-      if (this.mayRefuse && !this.isFlat(message))
-        this.object(message, 0, { channel, path: new MessagePath(), met: new Set() });
+      if (this.mayRefuse && !this.isFlat(message)) this.object(message, 0, { channel, path: [], met: new Set() });
     } catch (error) {
       // Unreadable values are reported when the message is encoded.
       if (isErrorOf(error, MessagingError)) throw error;
@@ -105,7 +105,7 @@ export class PostCheck {
     if (this.check.appliesTo(type)) {
       const problem = this.check.problemOf(seen, type, false);
       if (problem !== undefined) {
-        throw new InvalidMessageError(`Channel ${quote(walk.channel)}: ${walk.path.toString()}: ${problem}`);
+        throw new InvalidMessageError(`Channel ${quote(walk.channel)}: ${pathText(walk.path)}: ${problem}`);
       }
     }
   }
@@ -140,7 +140,7 @@ export class PostCheck {
   }
 
   private items(items: readonly unknown[], depth: number, walk: Walk): void {
-    if (hasTooManyHoles(items)) throw new UnserializableError(walk.path.toString(), TOO_MANY_HOLES);
+    if (hasTooManyHoles(items)) throw new UnserializableError(pathText(walk.path), TOO_MANY_HOLES);
     for (let index = 0; index < items.length; index++) {
       const value = items[index];
       if (isObject(value)) this.part(value, index, depth, walk);
@@ -155,11 +155,11 @@ export class PostCheck {
   }
 
   private part(value: object, segment: string | number | { text: string }, depth: number, walk: Walk): void {
-    walk.path.enter(segment);
+    walk.path.push(segment);
     try {
       this.object(value, depth + 1, walk);
     } finally {
-      walk.path.leave();
+      walk.path.pop();
     }
   }
 }

@@ -3,7 +3,7 @@ import { givenOptions } from '../protocol/check-options.js';
 import type { ClassFilter } from '../protocol/codec/class-filter.js';
 import type { InstanceCheck } from '../protocol/codec/instance-check.js';
 import { ConfigurationError } from '../protocol/errors.js';
-import { classOf } from '../protocol/serializable.js';
+import { classOf } from '../protocol/class-of.js';
 import { thrownText } from '../protocol/thrown.js';
 import { importOptional } from './import-optional.js';
 import { LateRules } from './late-rules.js';

@@ -1,3 +1,4 @@
+import { classOf } from './class-of.js';
 import { InvalidChannelError } from './errors.js';
 import { isObject } from './is-record.js';
 import { nameOf } from './text-of.js';
@@ -40,7 +41,7 @@ export function checkSyntax(name: string): readonly string[] | undefined {
     refuse(name, ` has ${name.length} characters; a name has 1 to ${MAX_CHANNEL_NAME_LENGTH}`);
   }
   const forbidden = FORBIDDEN.exec(name);
-  if (forbidden) refuse(name, ` contains ${JSON.stringify(forbidden[0])}, which is not allowed in a name`);
+  if (forbidden) forbid(name, forbidden[0]);
   if (!isTemplate(name)) return undefined;
   const names = parameterNames(name);
   const wrong = names.find((parameter) => !PARAMETER_NAME.test(parameter));
@@ -92,7 +93,7 @@ function filledSegment(template: string, name: string, params: Readonly<Record<s
     return refuse(template, ` needs its parameter "${name}" as a string or a number, not ${describe(value)}`);
   }
   const text = String(value);
-  if (isReserved(template)) return encodeParameter(template, name, text);
+  if (isReserved(template)) return encodeParameter(template, text);
   if (text === '' || text.includes('/') || text.startsWith(':')) {
     refuse(template, `: parameter "${name}" is ${quote(text)}; it must not be empty, contain "/" or begin with ":"`);
   }
@@ -105,12 +106,16 @@ function filledSegment(template: string, name: string, params: Readonly<Record<s
  *
  * @throws InvalidChannelError for a lone surrogate
  */
-export function encodeParameter(template: string, name: string, text: string): string {
+export function encodeParameter(template: string, text: string): string {
   try {
     return encodeURIComponent(text).replace(/\*/g, '%2A');
   } catch (cause) {
-    return refuse(template, `: parameter "${name}" is no well-formed text`, cause);
+    return forbid(template, text, cause);
   }
+}
+
+function forbid(name: string, part: string, cause?: unknown): never {
+  return refuse(name, ` contains ${quote(part)}, which is not allowed in a name`, cause);
 }
 
 function refuse(name: string, problem: string, cause?: unknown): never {
@@ -190,7 +195,7 @@ function describeSafe(value: unknown): string {
   if (Array.isArray(value)) return 'an array';
   if (typeof value === 'string') return quote(value);
   if (isObject(value)) {
-    const name = nameOf((Object.getPrototypeOf(value) as object | null)?.constructor)?.slice(0, 100);
+    const name = nameOf(classOf(value))?.slice(0, 100);
     return name && name !== 'Object' ? `an instance of ${name}` : 'an object';
   }
   if (typeof value === 'function') {

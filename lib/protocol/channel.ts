@@ -1,7 +1,7 @@
 import { RESERVED_PREFIX, checkChannelName, checkSyntax, describe, fillTemplate, quote } from './channel-name.js';
 import { ChannelDefinition, type ChannelOptions, type HistoryOptions } from './channel-definition.js';
 import { callback, checkOptions, flag, oneOf, strings, wholeNumber, type OptionCheck } from './check-options.js';
-import { COPY, describeCopy, fromOtherCopy } from './copy.js';
+import { COPY, describeCopy, refuseOtherCopy } from './copy.js';
 import { declareChannel } from './declared-channels.js';
 import { ConfigurationError, InvalidChannelError } from './errors.js';
 import type { Class } from './message.js';
@@ -192,8 +192,7 @@ function checkChannelOptions(name: string, options: ChannelOptions): void {
  */
 export function isChannel(value: unknown): value is Channel | ChannelTemplate {
   if (value instanceof Channel || value instanceof ChannelTemplate) return true;
-  const problem = typeof value === 'object' ? fromOtherCopy(value) : undefined;
-  if (problem !== undefined) throw new ConfigurationError(problem);
+  if (typeof value === 'object') refuseOtherCopy(value);
   return false;
 }
 

@@ -1,3 +1,4 @@
+import { classOf } from './class-of.js';
 import { extendedBuiltin } from './codec/builtin-type.js';
 import { checkJson } from './codec/check-json.js';
 import { CheckedInstances } from './codec/checked-instances.js';
@@ -10,7 +11,7 @@ import { isPlainJson } from './codec/is-plain-json.js';
 import { MessagingError } from './errors.js';
 import { isRecord } from './is-record.js';
 import { Message, type Class } from './message.js';
-import { classInfo, classOf, typeName } from './serializable.js';
+import { classInfo, typeName } from './serializable.js';
 import { isErrorOf } from './thrown.js';
 import type { TypeRegistry } from './type-registry.js';
 

@@ -1,3 +1,5 @@
+import { ConfigurationError } from './errors.js';
+
 /** On what another copy of this package must be told by; holds what it is and where that copy's code stands. */
 export const COPY = Symbol.for('nestjs-messaging:copy');
 
@@ -11,6 +13,12 @@ export function describeCopy(kind: string, here = new Error()): string {
   return `${kind} (${/.*:\d+:\d+.*/.exec(here.stack!)?.[0].trim()})`;
 }
 
+/** @throws ConfigurationError for a value of another copy of this package, whose classes this one does not know */
+export function refuseOtherCopy(value: unknown): void {
+  const problem = fromOtherCopy(value);
+  if (problem) throw new ConfigurationError(problem);
+}
+
 /**
  * The error text for a value of another copy of this package, whose classes this one does not know.
  *
@@ -20,6 +28,6 @@ export function fromOtherCopy(value: unknown, mark = COPY, own = describeCopy(''
   const other = (value as Record<symbol, string | undefined> | null | undefined)?.[mark];
   // The same place: it is of this copy, but not what it should be.
   return other && !other.endsWith(own)
-    ? `${other} and nestjs-messaging${own} are two copies of the library; install and bundle only one`
+    ? `${other} and nestjs-messaging${own} are two copies of the library; keep only one`
     : undefined;
 }

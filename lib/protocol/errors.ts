@@ -65,8 +65,8 @@ export class InvalidMessageError extends MessagingError {
 
 /** A limit of the module was reached; the text names the limit and its value. */
 export class LimitExceededError extends MessagingError {
-  constructor(message: string) {
-    super('LIMIT_EXCEEDED', message);
+  constructor(message: string, options?: ErrorOptions) {
+    super('LIMIT_EXCEEDED', message, options);
   }
 }
 

@@ -1,4 +1,4 @@
-import { decodePrimitive, isPrimitiveTag } from './codec/decode-value.js';
+import { decodePrimitive } from './codec/decode-value.js';
 import type { MessageInstances } from './codec/message-instances.js';
 import type { ReadNote } from './codec/note.js';
 import { InvalidMessageError } from './errors.js';
@@ -126,8 +126,7 @@ function readKey(data: object, key: string, { parts = {}, names = {} }: ReadNote
   if (!Object.hasOwn(data, name) || (renamed === undefined && Object.hasOwn(names, key))) return undefined;
   const value = (data as Properties)[name];
   if (!Object.hasOwn(parts, name)) return value;
-  const note = parts[name];
-  return typeof note === 'string' && isPrimitiveTag(note) ? decodePrimitive(note, value) : undefined;
+  return decodePrimitive(parts[name], value);
 }
 
 /** Whether an object can become whatever a message says. What is not enumerable is the application's. */

@@ -4,5 +4,5 @@
  * @param type - in lower case
  */
 export function hasMediaType(header: unknown, type: string): boolean {
-  return typeof header === 'string' && header.replace(/;.*/s, '').trim().toLowerCase() === type;
+  return String(header).split(';')[0]!.trim().toLowerCase() === type;
 }

@@ -1,7 +1,8 @@
 import { kindOf } from './channel-name.js';
 import { isObject } from './is-record.js';
+import { classOf } from './class-of.js';
 import type { Class } from './message.js';
-import { classOf, describePlace, typeName } from './serializable.js';
+import { describePlace, typeName } from './serializable.js';
 
 /** Whether a value is an instance of a class or of a subclass, whatever the class says of itself. Never throws. */
 export function isInstance(value: unknown, type: Class): boolean {

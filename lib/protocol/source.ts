@@ -1,16 +1,14 @@
 import { Channel, ChannelTemplate, reservedChannel } from './channel.js';
 import { RESERVED_PREFIX, checkSyntax, describe, encodeParameter } from './channel-name.js';
-import { COPY, describeCopy, fromOtherCopy } from './copy.js';
+import { classOf } from './class-of.js';
+import { COPY, describeCopy, refuseOtherCopy } from './copy.js';
 import { ConfigurationError } from './errors.js';
 import { isObject } from './is-record.js';
 import type { Class } from './message.js';
-import { checkKey, classInfo, classOf, typeName, type ClassInfo } from './serializable.js';
+import { checkKey, classInfo, typeName, type ClassInfo } from './serializable.js';
 
 /** The name of the template over all sources of a class. */
 type SourceTemplate = `messaging:from/${string}/:key/${string}`;
-
-// The first segment of the channels of what sources send, after the reserved prefix.
-const FROM = 'from';
 
 /** Names a source without holding it: by its class and its primary key. */
 export class SourceRef {
@@ -80,7 +78,7 @@ export function messagesFrom<T>(
 export function nameOfSource(source: object, type: Class): { readonly name: string; readonly template: string } {
   const { type: sourceType, key } = readSource(source, type);
   const template = RESERVED_PREFIX + pathOf(sourceType, type);
-  const parameter = key === undefined ? key : encodeParameter(template, 'key', key);
+  const parameter = key === undefined ? key : encodeParameter(template, key);
   const name = RESERVED_PREFIX + pathOf(sourceType, type, parameter);
   checkSyntax(name);
   return { name, template };
@@ -88,13 +86,14 @@ export function nameOfSource(source: object, type: Class): { readonly name: stri
 
 /** The key is read each time: it may change, as that of an instance which is saved later does. A class has none. */
 function readSource(source: object, type: Class): { readonly type: string; readonly key?: string } {
-  const ref = typeof source === 'function' ? { type: keyedInfo(source).name } : toSourceRef(source);
-  if (typeof type === 'function') return ref;
-  throw new ConfigurationError(`After a source, pass the class of its messages, not ${describe(type)}`);
+  if (typeof type !== 'function') {
+    throw new ConfigurationError(`A source needs the class of its messages, not ${describe(type)}`);
+  }
+  return typeof source === 'function' ? { type: keyedInfo(source).name } : toSourceRef(source);
 }
 
 function pathOf(sourceType: string, type: Class, key = ':key'): string {
-  return `${FROM}/${sourceType}/${key}/${typeName(type)}`;
+  return `from/${sourceType}/${key}/${typeName(type)}`;
 }
 
 /** The channels of all sources of one class for one class of messages. */
@@ -129,7 +128,7 @@ function keep<V>(map: Map<string, V>, key: string, value: V, max: number): V {
 
 /** Whether a name is that of a channel for messages of sources: it has the reserved prefix but belongs to the application. */
 export function isOfSource(name: string): boolean {
-  return name.startsWith(`${RESERVED_PREFIX}${FROM}/`);
+  return name.startsWith(`${RESERVED_PREFIX}from/`);
 }
 
 /** The class of the source whose messages a channel, or a template over all sources of that class, carries. */
@@ -137,14 +136,13 @@ export function sourceOfChannel(
   segments: readonly string[],
 ): { readonly type: string; readonly template: string } | undefined {
   const [from, type, key, messageType] = segments;
-  if (from !== RESERVED_PREFIX + FROM || segments.length !== 4 || !type || !key || !messageType) return undefined;
+  if (from !== `${RESERVED_PREFIX}from` || segments.length !== 4 || !type || !key || !messageType) return undefined;
   return { type, template: `${from}/${type}/:key/${messageType}` };
 }
 
 /** The declaration of a source's class, or of such a class itself. */
 function keyedInfo(source: object): ClassInfo {
-  const problem = fromOtherCopy(source);
-  if (problem !== undefined) throw new ConfigurationError(problem);
+  refuseOtherCopy(source);
   const target = isObject(source) ? classOf(source) : source;
   const info = typeof target === 'function' ? classInfo(target) : undefined;
   if (info?.key === undefined) {

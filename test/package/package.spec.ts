@@ -228,9 +228,9 @@ describe('A project that installed the package', () => {
     };
 
     // The figure of docs/performance.md, and a little more, so that a larger package does not go unnoticed.
-    expect(await sizeOf('MessagingClient')).toBeLessThan(12_431);
-    expect(await sizeOf('MessagingClient, shareAcrossTabs')).toBeLessThan(14_165);
-    expect(await sizeOf('defineChannel, Serializable, Message')).toBeLessThan(3_458);
+    expect(await sizeOf('MessagingClient')).toBeLessThan(12_022);
+    expect(await sizeOf('MessagingClient, shareAcrossTabs')).toBeLessThan(13_775);
+    expect(await sizeOf('defineChannel, Serializable, Message')).toBeLessThan(3_483);
   });
 });
 

@@ -744,7 +744,7 @@ export function describeClient<Program extends ClientProgram>(
         proxy.silence();
         await say(b, 1, 'into the silence');
         expect(await program.reaches('waiting')).toMatchObject({
-          error: 'ConnectionLostError: The server has fallen silent',
+          error: 'ConnectionLostError: The server is silent',
         });
         await program.reaches('open');
         await say(b, 1, 'heard');

@@ -17,10 +17,11 @@ export function encodeTypedArray(tag: TypedArrayTag, array: TypedArray): unknown
   });
 }
 
-/** @returns `undefined` if the data is not that of such an array */
-export function decodeTypedArray(tag: TypedArrayTag, data: unknown): object | undefined {
+/** @returns `undefined` if the tag is not that of such an array here, or the data is none */
+export function decodeTypedArray(tag: string, data: unknown): object | undefined {
   const type = (globalThis as unknown as Record<string, new (source: number | ArrayBuffer) => TypedArray>)[tag];
-  if (type === undefined) return undefined;
+  // Only the classes of the language have it of their own; a class of the application would inherit it.
+  if (!type || !Object.hasOwn(type, 'BYTES_PER_ELEMENT')) return undefined;
   if (isOfBytes(tag)) {
     const bytes = fromBase64(data);
     return bytes && new type(bytes.buffer);
@@ -60,7 +61,7 @@ export function fromBase64(data: unknown): Uint8Array<ArrayBuffer> | undefined {
   return bytes;
 }
 
-function isOfBytes(tag: TypedArrayTag): boolean {
+function isOfBytes(tag: string): boolean {
   return tag.startsWith('Uint8');
 }
 

@@ -1,7 +1,7 @@
 import { InvalidMessageError } from '../errors.js';
 import type { InstanceCheck } from './instance-check.js';
 import type { MessageInstances } from './message-instances.js';
-import type { MessagePath } from './message-path.js';
+import { pathText, type MessagePath } from './message-path.js';
 import type { ReadNote } from './note.js';
 
 /** Asks of each instance of one message that it keeps its rules. */
@@ -12,7 +12,7 @@ export class CheckedInstances implements MessageInstances {
   constructor(private readonly check: InstanceCheck) {}
 
   resolve(type: Function, instance: object, _note: ReadNote, path: MessagePath): object {
-    if (this.check.appliesTo(type)) this.instances.push({ instance, type, path: path.toString() });
+    if (this.check.appliesTo(type)) this.instances.push({ instance, type, path: pathText(path) });
     return instance;
   }
 

@@ -2,18 +2,17 @@ import { isRecord } from '../is-record.js';
 import { isTypeName } from '../serializable.js';
 import { SourceRef } from '../source.js';
 import { decodeTypedArray, fromBase64, isNumberText, toBigInt } from './binary.js';
-import { isTypedArrayTag } from './builtin-type.js';
 
 const ISO_DATE = /^(?:\d{4}|[+-]\d{6})-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
-/** Whether a tag is that of a value which is no object, undefined excepted. */
-export function isPrimitiveTag(tag: string): boolean {
-  return tag === 'bigint' || isNumberText(tag);
-}
-
-/** @returns `undefined` if the data is not of that type */
-export function decodePrimitive(tag: string, data: unknown): number | bigint | undefined {
-  return tag === 'bigint' ? toBigInt(data) : Number(tag);
+/**
+ * Reads a value that is no object.
+ *
+ * @returns `undefined` if the note is not that of such a value, or the data is not of its type
+ */
+export function decodePrimitive(note: unknown, data: unknown): number | bigint | undefined {
+  if (note === 'bigint') return toBigInt(data);
+  return isNumberText(note) ? Number(note) : undefined;
 }
 
 /**
@@ -39,7 +38,7 @@ export function decodeValue(tag: string, data: unknown): object | undefined {
     case 'source':
       return decodeSource(data);
     default:
-      return isTypedArrayTag(tag) ? decodeTypedArray(tag, data) : undefined;
+      return tag.endsWith('Array') ? decodeTypedArray(tag, data) : undefined;
   }
 }
 
@@ -52,9 +51,8 @@ function decodeDate(data: unknown): Date | undefined {
 }
 
 function decodeRegExp(data: unknown): RegExp | undefined {
-  if (typeof data !== 'string' || !data.startsWith('/')) return undefined;
-  const end = data.lastIndexOf('/');
-  return end === 0 ? undefined : new RegExp(data.slice(1, end), data.slice(end + 1));
+  const [, source, flags] = (typeof data === 'string' && /^\/(.*)\/(.*)$/s.exec(data)) || [];
+  return source === undefined ? undefined : new RegExp(source, flags);
 }
 
 function decodeSource(data: unknown): SourceRef | undefined {

@@ -3,13 +3,12 @@ import { InvalidMessageError } from '../errors.js';
 import { isObject, isRecord } from '../is-record.js';
 import { NAME_IT } from '../serializable.js';
 import type { KnownTypes } from '../known-types.js';
-import { isErrorTag } from './builtin-type.js';
 import { isPolluting, pollution } from './check-json.js';
 import { MAX_NUMERIC_KEYS, MAX_REGEXP_CHARACTERS } from './codec-limits.js';
-import { define, fillError, makeError } from './decode-error.js';
-import { decodePrimitive, decodeValue, isPrimitiveTag } from './decode-value.js';
+import { define, errorPrototype, fillError, makeError } from './decode-error.js';
+import { decodePrimitive, decodeValue } from './decode-value.js';
 import type { MessageInstances } from './message-instances.js';
-import { MessagePath } from './message-path.js';
+import { pathText, type MessagePath } from './message-path.js';
 import { CLASS_MARK, type ReadNote } from './note.js';
 
 type Properties = Record<string, unknown>;
@@ -22,7 +21,7 @@ export class Decoder {
   readonly #types: KnownTypes;
   readonly #instances: MessageInstances | undefined;
   readonly #restored = new Map<number, unknown>();
-  readonly #path = new MessagePath();
+  readonly #path: MessagePath = [];
   #regExpCharacters = 0;
   #numericKeys = 0;
 
@@ -51,15 +50,15 @@ export class Decoder {
   #restore(data: unknown, meta: unknown): unknown {
     if (typeof meta === 'number') return this.#reference(meta);
     if (meta === 'undefined') return undefined;
-    if (typeof meta === 'string' && isPrimitiveTag(meta))
-      return decodePrimitive(meta, data) ?? this.#refuse(data, meta);
+    const primitive = typeof meta === 'string' ? decodePrimitive(meta, data) : undefined;
+    if (primitive !== undefined) return primitive;
     const note = this.#read(meta);
     const { tag } = note;
     if (tag === '' || tag === 'null-prototype') return this.#container(data, note);
     if (tag === 'Map') return this.#map(data, note);
     if (tag === 'Set') return this.#set(data, note);
     if (tag.startsWith(CLASS_MARK)) return this.#instance(data, tag.slice(1), note);
-    return isErrorTag(tag) ? this.#error(data, note) : this.#value(data, note);
+    return tag.endsWith('Error') ? this.#error(data, note, errorPrototype(tag)) : this.#value(data, note);
   }
 
   #read(meta: unknown): ReadNote {
@@ -75,13 +74,13 @@ export class Decoder {
   }
 
   #reference(id: number): unknown {
-    if (!this.#restored.has(id)) this.#fail(`there is no ${id} before it`);
+    if (!this.#restored.has(id)) this.#lacks(id);
     return this.#restored.get(id);
   }
 
   #register(note: ReadNote, value: unknown): void {
     if (note.id === undefined) return;
-    if (this.#restored.has(note.id)) this.#fail(`${note.id} is there twice`);
+    if (this.#restored.has(note.id)) this.#fail('it has an entry twice');
     this.#restored.set(note.id, value);
   }
 
@@ -103,29 +102,26 @@ export class Decoder {
     for (const key in parts) {
       const index = Number(key);
       if (String(index) !== key || !(index in items)) this.#lacks(key);
-      if (parts[key] === 'hole' && mayHaveHoles) {
-        Reflect.deleteProperty(items, index);
-        continue;
-      }
-      this.#path.enter(index);
-      items[index] = this.#restore(items[index], parts[key]);
-      this.#path.leave();
+      this.#path.push(index);
+      if (parts[key] === 'hole' && mayHaveHoles) delete (items as unknown as Properties)[key];
+      else items[index] = this.#restore(items[index], parts[key]);
+      this.#path.pop();
     }
   }
 
   // Everything assigned here is there already as the object's own, so no setter of a class runs.
   #properties(object: Properties, { parts, names }: ReadNote): void {
     for (const key in parts) {
-      if (parts[key] === 'undefined' && !Object.hasOwn(object, key)) {
+      if (!Object.hasOwn(object, key)) {
+        if (parts[key] !== 'undefined') this.#lacks(key);
         this.#define(object, key, undefined);
         continue;
       }
-      if (!Object.hasOwn(object, key)) this.#lacks(key);
-      this.#path.enter(key);
+      this.#path.push(key);
       const value = this.#restore(object[key], parts[key]);
       this.#checkProperty(key, value);
       object[key] = value;
-      this.#path.leave();
+      this.#path.pop();
     }
     if (names) this.#rename(object, names);
   }
@@ -143,7 +139,7 @@ export class Decoder {
 
   #define(object: object, key: string, value: unknown): void {
     this.#checkProperty(key, value);
-    define(object, key, value, true);
+    define(object, key, value);
   }
 
   // The data has been checked; this is what a note could still smuggle in.
@@ -152,7 +148,7 @@ export class Decoder {
   }
 
   #instance(data: unknown, name: string, note: ReadNote): object {
-    const type = this.#resolve(name);
+    const type = this.#types.resolve(name);
     if (!type) return this.#fail(`its type ${quote(name)} is not known here; ${NAME_IT}`);
     if (!isRecord(data)) return this.#refuse(data, name);
     const prototype = type.prototype as object;
@@ -167,9 +163,9 @@ export class Decoder {
     return instance;
   }
 
-  #error(data: unknown, note: ReadNote, prototype?: object): Error {
-    if (!isRecord(data)) return this.#refuse(data, 'Error');
-    const error = makeError(note.tag, prototype);
+  #error(data: unknown, note: ReadNote, prototype: object | undefined): Error {
+    if (!prototype || !isRecord(data)) return this.#refuse(data, 'Error');
+    const error = makeError(prototype);
     this.#register(note, error);
     this.#properties(data, note);
     fillError(error, data);
@@ -225,14 +221,6 @@ export class Decoder {
     return value;
   }
 
-  #resolve(name: string): ReturnType<KnownTypes['resolve']> {
-    try {
-      return this.#types.resolve(name);
-    } catch (error) {
-      return this.#fail((error as Error).message, error);
-    }
-  }
-
   /** The data is not what its note, or its envelope, calls it. */
   #refuse(data: unknown, tag: string, cause?: unknown): never {
     return this.#fail(`${kindOf(data)} is no ${quote(tag)}`, cause);
@@ -242,12 +230,13 @@ export class Decoder {
     return this.#fail(`its note cannot be ${kindOf(meta)}`);
   }
 
-  #lacks(property: string): never {
-    return this.#fail(`it has no property ${quote(property)}`);
+  /** A note is about something that is not there. */
+  #lacks(part: string | number): never {
+    return this.#fail(`it has no ${quote(String(part))}`);
   }
 
   #fail(reason: string, cause?: unknown): never {
-    const text = this.#path.isRoot ? reason : `${this.#path.toString()}: ${reason}`;
+    const text = this.#path.length > 0 ? `${pathText(this.#path)}: ${reason}` : reason;
     throw new InvalidMessageError(text, cause ? { cause } : undefined);
   }
 }

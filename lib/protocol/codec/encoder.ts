@@ -1,8 +1,9 @@
+import { classOf } from '../class-of.js';
 import { describe } from '../channel-name.js';
 import { fromOtherCopy } from '../copy.js';
 import { MessagingError, UnserializableError } from '../errors.js';
 import { ignoreRejection } from '../promises.js';
-import { classInfo, classOf } from '../serializable.js';
+import { classInfo } from '../serializable.js';
 import { SourceRef, toSourceRef } from '../source.js';
 import { nameOf } from '../text-of.js';
 import { isErrorOf, thrownText } from '../thrown.js';
@@ -13,7 +14,7 @@ import { FailedProperty, type ClassFilter } from './class-filter.js';
 import { MAX_BIGINT_DIGITS, MAX_DEPTH, MAX_HOLES, MAX_NUMERIC_KEYS, MAX_REGEXP_CHARACTERS } from './codec-limits.js';
 import { encodeBuiltinValue } from './encode-builtin-value.js';
 import { TOO_MANY_HOLES } from './holes.js';
-import { MessagePath } from './message-path.js';
+import { pathText, type MessagePath } from './message-path.js';
 import { shownOf } from './shown.js';
 import { CLASS_MARK, NoteDraft, type Note } from './note.js';
 
@@ -41,7 +42,7 @@ const MIN_COPIED_SIZE = 16_384;
 /** Turns one message into plain JSON values and a note. Use it once. */
 export class Encoder {
   private readonly met = new Map<object, Met>();
-  private readonly path = new MessagePath();
+  private readonly path: MessagePath = [];
   private lastId = 0;
   private size = 0;
   private copiedSize = 0;
@@ -184,7 +185,7 @@ export class Encoder {
       return filter.properties(object, type, keys);
     } catch (error) {
       if (!isErrorOf(error, FailedProperty)) throw error;
-      this.path.enter(error.property);
+      this.path.push(error.property);
       throw error.cause;
     }
   }
@@ -194,7 +195,7 @@ export class Encoder {
     try {
       return (object as Record<string | number, unknown>)[key];
     } catch (error) {
-      this.path.enter(key);
+      this.path.push(key);
       throw error;
     }
   }
@@ -236,9 +237,9 @@ export class Encoder {
       return value;
     }
     if (value === null || typeof value === 'boolean') return value;
-    this.path.enter(segment);
+    this.path.push(segment);
     const encoded = this.value(value, depth, type);
-    this.path.leave();
+    this.path.pop();
     if (encoded.note !== undefined) note.addPart(key, encoded.note);
     return encoded.data;
   }
@@ -347,7 +348,7 @@ export class Encoder {
   }
 
   private refuse(problem: string, cause?: unknown): never {
-    throw new UnserializableError(this.path.toString(), problem, cause === undefined ? undefined : { cause });
+    throw new UnserializableError(pathText(this.path), problem, cause === undefined ? undefined : { cause });
   }
 }
 

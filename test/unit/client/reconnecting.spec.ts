@@ -1575,7 +1575,7 @@ describe('In a browser', () => {
     const window = new EventTarget();
     const inner = new EventTarget();
     const network = new EventTarget();
-    const document = { visibilityState: 'visible' };
+    const document = { hidden: false };
     const listeners: string[] = [];
     const follow = (target: EventTarget) => ({
       addEventListener: (type: string, listener: EventListener, options: { signal: AbortSignal }) => {
@@ -1615,7 +1615,7 @@ describe('In a browser', () => {
     harness.clock.chance = 0.999;
     stream.cut();
     await harness.reaches('waiting');
-    document.visibilityState = 'hidden';
+    document.hidden = true;
     inner.dispatchEvent(new Event('visibilitychange'));
     expect(harness.client.status.state).toBe('waiting');
     window.dispatchEvent(new Event('online'));

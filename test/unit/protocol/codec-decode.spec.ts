@@ -104,13 +104,13 @@ describe('Codec.decode refuses', () => {
     ['{"type":"a/b:*","key":"x"}', '"source"', undefined, 'an object is no "source"'],
     ['{}', '"Function"', undefined, 'an object is no "Function"'],
     ['{}', '"constructor"', undefined, 'an object is no "constructor"'],
-    ['{"a":1}', '{"a":7}', undefined, 'message.a: there is no 7 before it'],
-    ['{"a":[],"b":[]}', '{"a":["",{},1],"b":["",{},1]}', undefined, 'message.b: 1 is there twice'],
-    ['{"a":1}', '{"b":"Date"}', undefined, 'it has no property "b"'],
-    ['{"a":1}', '{"toString":"Date"}', undefined, 'it has no property "toString"'],
-    ['[1]', '{"4294967294":"hole"}', undefined, 'it has no property "4294967294"'],
-    ['[1]', '{"length":"Date"}', undefined, 'it has no property "length"'],
-    ['[1]', '{"-0":"Date"}', undefined, 'it has no property "-0"'],
+    ['{"a":1}', '{"a":7}', undefined, 'message.a: it has no "7"'],
+    ['{"a":[],"b":[]}', '{"a":["",{},1],"b":["",{},1]}', undefined, 'message.b: it has an entry twice'],
+    ['{"a":1}', '{"b":"Date"}', undefined, 'it has no "b"'],
+    ['{"a":1}', '{"toString":"Date"}', undefined, 'it has no "toString"'],
+    ['[1]', '{"4294967294":"hole"}', undefined, 'it has no "4294967294"'],
+    ['[1]', '{"length":"Date"}', undefined, 'it has no "length"'],
+    ['[1]', '{"-0":"Date"}', undefined, 'it has no "-0"'],
     ['1', '{"a":"Date"}', undefined, 'a number is no "object"'],
     ['1', 'null', undefined, 'its note cannot be null'],
     ['[]', '["",[],1]', undefined, 'its note cannot be an array'],
@@ -166,6 +166,18 @@ describe('Codec.decode, if sender and receiver differ in a class,', () => {
     const data: unknown = JSON.parse('{"a":{"b":1}}');
     expect(new Codec(new TypeRegistry()).decode(data, undefined, undefined)).toBe(data);
   });
+});
+
+test('A global class of the application is neither a typed array nor an error of the language', () => {
+  const own = { OwnArray: class extends Uint8Array {}, OwnError: class extends Error {} };
+  Object.assign(globalThis, own);
+  try {
+    const codec = new Codec(new TypeRegistry());
+    expect(() => codec.decode([1], undefined, 'OwnArray')).toThrow('an array is no "OwnArray"');
+    expect(() => codec.decode({}, undefined, 'OwnError')).toThrow('an object is no "Error"');
+  } finally {
+    for (const name of Object.keys(own)) Reflect.deleteProperty(globalThis, name);
+  }
 });
 
 test('The patterns of tags match only the typed arrays and the errors', () => {
