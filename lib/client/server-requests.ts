@@ -90,7 +90,7 @@ export async function failureOf(response: Response, url: string, clock: Clock): 
   void quietly(() => response.body?.cancel());
   const refused = body?.reason === 'revoked' ? 'revoked' : 'refused';
   const reason = [204, 401, 403].includes(status) ? refused : mayPass ? undefined : 'misconfigured';
-  const error = new ConnectionLostError(`The gateway at ${url} answered with status ${status}`, {
+  const error = new ConnectionLostError(`The server at ${url} answered with status ${status}`, {
     retryAfterMs: retryAfterOf(headers, clock),
   });
   return { error, status, reason };

@@ -125,7 +125,7 @@ export class ServerStream {
       const { headers, body } = await this.#request('', { channels: asked, ...returned });
       const type = headers.get('content-type');
       if (!body || !hasMediaType(type, 'text/event-stream')) {
-        throw new ConnectionLostError(`The gateway at ${this.#url} answered with ${type}, no event stream`);
+        throw new ConnectionLostError(`The server at ${this.#url} answered with ${type}, no event stream`);
       }
       const receiver = {
         event: (event: StreamEvent) => this.#isOver || this.#take(event, asked),
@@ -231,7 +231,7 @@ export class ServerStream {
 
   #becomeReady(ready: ReadyEvent, asked: readonly ChannelRequest[]): void {
     const { connection, heartbeatMs, channels } = ready;
-    if (!connection) throw new ConnectionLostError('The gateway did not name the stream');
+    if (!connection) throw new ConnectionLostError('The server did not name the stream');
     this.#settle(asked, ready);
     // A listener may have closed the client.
     if (this.#isOver) return;
@@ -299,7 +299,7 @@ export class ServerStream {
         this.#past.settle(listener, channel, replays);
         continue;
       }
-      if (!answer) throw new ConnectionLostError(`The gateway did not answer for channel ${quote(channel)}`);
+      if (!answer) throw new ConnectionLostError(`The server did not answer for channel ${quote(channel)}`);
       if (answer.error) {
         this.#held.delete(channel);
         this.#refused(answer);

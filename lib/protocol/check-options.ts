@@ -1,4 +1,4 @@
-import { describe } from './channel-name.js';
+import { describe, quote } from './channel-name.js';
 import { ConfigurationError } from './errors.js';
 import { isRecord } from './is-record.js';
 
@@ -36,7 +36,7 @@ export const classes: OptionCheck = /* @__PURE__ */ arrayOf('classes', 'a class'
 
 /** One of a few texts. */
 export function oneOf(...texts: string[]): OptionCheck {
-  return (value) => !texts.includes(value as string) && `one of '${texts.join("', '")}'`;
+  return (value) => !texts.includes(value as string) && `one of ${texts.map(quote).join(', ')}`;
 }
 
 /** Of whatever realm or polyfill it is. */

@@ -70,7 +70,7 @@ export class Iteration<T> implements AsyncIterator<T, undefined> {
   take(message: T): void {
     if (!this.isWaiting && this.count() >= this.maxBuffered) {
       if (this.#overflow === 'error') {
-        const text = `more than maxBuffered (${this.maxBuffered}) messages wait to be read`;
+        const text = `more than maxBuffered (${this.maxBuffered}) messages wait`;
         this.finish(new LimitExceededError(`Channel ${quote(this.#channel)}: ${text}`));
         return this.#leave();
       }

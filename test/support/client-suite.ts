@@ -853,7 +853,7 @@ export function describeClient<Program extends ClientProgram>(
           kit.token = 'old token';
           return kit.outcome(kit.enter(1));
         });
-        const error = `ConnectionClosedError: The gateway at ${await program.run((kit) => kit.url)} answered with status 401`;
+        const error = `ConnectionClosedError: The server at ${await program.run((kit) => kit.url)} answered with status 401`;
         expect(outcome).toBe(error);
         expect(await program.reaches('closed')).toEqual({ state: 'closed', reason: 'refused', error });
         expect(await program.run((kit) => kit.timerCount)).toBe(0);

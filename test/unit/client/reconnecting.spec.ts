@@ -304,7 +304,7 @@ describe('An answer', () => {
       (await nextAttempt(harness)).refuse(code);
       // Nothing about the option "url": there was a gateway.
       const { error } = await harness.statuses.until((status) => status.error?.message.includes('status') ?? false);
-      expect(error!.message).toBe(`The gateway at ${harness.gateway.url} answered with status ${code}`);
+      expect(error!.message).toBe(`The server at ${harness.gateway.url} answered with status ${code}`);
       harness.clock.advance(1_000);
       (await harness.gateway.streams.next()).refuse(code);
       (await nextAttempt(harness)).ready();

@@ -485,7 +485,7 @@ describe('Wrong arguments', () => {
     [undefined, 'MessagingClient: the options must be an object, not undefined'],
     [{ headers: 5 }, 'option "headers" must be headers or a function that returns them, not 5'],
     [{ headers: null }, 'option "headers" must be headers or a function that returns them, not null'],
-    [{ credentials: 'yes' }, `option "credentials" must be one of 'omit', 'same-origin', 'include', not "yes"`],
+    [{ credentials: 'yes' }, `option "credentials" must be one of "omit", "same-origin", "include", not "yes"`],
     [{ fetch: 5 }, 'option "fetch" must be a function, not 5'],
     [{ types: 5 }, 'option "types" must be an array of classes, not 5'],
     [{ types: [ChatMessage, 7] }, 'MessagingClient: types[1] must be a class, not 7'],
@@ -524,7 +524,7 @@ describe('Wrong arguments', () => {
   test('make no stream', () => {
     using client = new MessagingClient({ url: 'http://127.0.0.1:9/' });
     expect(() => client.createStream('news', { overflow: 'block' as 'error' })).toThrow(
-      `createStream: option "overflow" must be one of 'error', 'dropOldest', not "block"`,
+      `createStream: option "overflow" must be one of "error", "dropOldest", not "block"`,
     );
     expect(() => client.createStream('news', { signal: undefined } as object)).toThrow(
       'createStream: unknown option "signal"; the options are: maxBuffered, overflow, replay',

@@ -610,7 +610,7 @@ describe('a channel', () => {
     [{ history: { maxMessages: 1, ttlMs: 1_000 }, interop: true }, '"history" and "interop" exclude each other'],
     [
       { slowConsumer: 'drop' },
-      `option "slowConsumer" must be one of 'disconnect', 'dropOldest', 'conflate', not "drop"`,
+      `option "slowConsumer" must be one of "disconnect", "dropOldest", "conflate", not "drop"`,
     ],
     [{ slowConsumer: 'conflate' }, `options "slowConsumer: 'conflate'" and "conflateBy" need each other`],
     [{ conflateBy: () => 1 }, `options "slowConsumer: 'conflate'" and "conflateBy" need each other`],
