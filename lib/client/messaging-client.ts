@@ -299,7 +299,7 @@ export class MessagingClient implements Disposable {
           else if (this.#status.state === 'closed') reject(new ConnectionClosedError('The client is closed'));
           else resolve(registration);
           // What the application ended itself is nobody's failure: a caller that waits is told, but it is no unhandled rejection.
-          if (!error || action === 'listen') queueMicrotask(() => quietly(() => ready));
+          if (!error || action === 'listen') queueMicrotask(() => void quietly(() => ready));
           if (error && isPending && action === 'listen') this.#report(error, target.name);
           return isPending;
         },
