@@ -411,7 +411,8 @@ describe('Whether there are other nodes', () => {
     await using a = await Node.start(broker);
     await using b = await Node.start(broker);
     jest.spyOn(b.hub, 'post').mockResolvedValue(true);
-    expect(await a.requests.hasOthers(1)).toBe(true);
+    // The broker gets time for its first count, even on a busy machine.
+    expect(await a.requests.hasOthers(50)).toBe(true);
   });
 
   test.each([
