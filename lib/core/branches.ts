@@ -1,6 +1,7 @@
 import type { Position } from '../protocol/position.js';
 import type { ReadBounds } from './channel-log.js';
 import { BEGINNING, type HistoryRead, type HistoryStore } from './history-store.js';
+import { forgetFirst } from './keep-last.js';
 
 /** How many channels are remembered whose history had several epochs. Beyond that, the oldest are forgotten. */
 const MAX_CHANNELS = 100_000;
@@ -80,15 +81,7 @@ export class Branches {
     const epochs: Epochs = known ?? new Map();
     epochs.set(next.epoch, ends.slice(0, MAX_EPOCHS));
     channels.set(channel, epochs);
-    forgetBeyond(epochs, MAX_EPOCHS);
-    forgetBeyond(channels, MAX_CHANNELS);
-  }
-}
-
-function forgetBeyond(map: Map<string, unknown>, most: number): void {
-  if (map.size <= most) return;
-  for (const oldest of map.keys()) {
-    map.delete(oldest);
-    return;
+    forgetFirst(epochs, MAX_EPOCHS);
+    forgetFirst(channels, MAX_CHANNELS);
   }
 }

@@ -7,8 +7,9 @@ import type { Transport, TransportStatus } from './transport.js';
 const STATES: readonly unknown[] = ['connecting', 'ready', 'waiting', 'closed'] satisfies TransportStatus['state'][];
 
 /**
- * The status of an application's transport, held to its contract. All share one subscription, which stays. Each status comes once, late
- * subscribers get the latest, and what is none is reported and left out. If it fails, which is reported once, the link counts as lost for good.
+ * The status of an application's transport, held to its contract. All subscribers share one subscription, which stays. Each status comes
+ * once, and late subscribers get the latest one. A value that is not a status is reported and skipped. A failure is reported once, and from
+ * then on the link counts as lost.
  */
 export function isolateStatus(
   transport: Pick<Transport, 'status'>,

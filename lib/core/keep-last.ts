@@ -12,7 +12,8 @@ export function setLast<K, V>(map: Map<K, V>, key: K, value: V, max: number): vo
   forgetFirst(map, max);
 }
 
-function forgetFirst<K>(known: Set<K> | Map<K, unknown>, max: number): void {
+/** Forgets the first one if there are too many. */
+export function forgetFirst<K>(known: Set<K> | Map<K, unknown>, max: number): void {
   const [first] = known.keys();
   if (known.size > max) known.delete(first!);
 }

@@ -78,9 +78,7 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
 
   /** Whether {@link find} needs no read for a start: the feed knows all messages since then. */
   isNear(start: HistoryStart): boolean {
-    if (this.end === undefined) return false;
-    const after = typeof start === 'number' ? this.lastOf(start) : start;
-    return start === undefined || (after !== undefined && this.isInRing(after));
+    return this.end !== undefined && (start === undefined || this.placeInRing(start) !== undefined);
   }
 
   /**
@@ -91,8 +89,8 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
   async find(start: HistoryStart): Promise<HistoryPage> {
     await this.whenKnown();
     if (start === undefined) return this.nothingAfter(this.end!);
-    const after = typeof start === 'number' ? this.lastOf(start) : start;
-    if (after !== undefined && this.isInRing(after)) return this.nothingAfter(after);
+    const after = this.placeInRing(start);
+    if (after !== undefined) return this.nothingAfter(after);
     const isPlace = typeof start !== 'number';
     const key = `${this.name}\n${isPlace ? `${start.epoch}\n${start.offset}` : start}`;
     const { reads } = this.context;
@@ -201,6 +199,12 @@ export class HistoryFeed extends UsedFeed<HistoryFeedContext> {
   private nothingAfter(position: Position): HistoryPage {
     const missed = new ClientReplay(this.name, []);
     return { gap: undefined, from: position, missed, next: position, isLast: true, isAhead: false };
+  }
+
+  /** The position of a start; `undefined` if the ring does not have all messages since then. */
+  private placeInRing(start: Position | number): Position | undefined {
+    const after = typeof start === 'number' ? this.lastOf(start) : start;
+    return after !== undefined && this.isInRing(after) ? after : undefined;
   }
 
   private isInRing({ epoch, offset }: Position): boolean {

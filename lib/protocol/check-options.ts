@@ -52,10 +52,10 @@ export function isWhole(value: unknown, least: number): value is number {
 export const atLeastOne: OptionCheck = (value) => !isWhole(value, 1) && 'a whole number of at least 1';
 
 /** Timers of Node hold no more than 31 bits. Written out, because bundlers keep an unused calculation. */
-const MAX_WHOLE = 2_147_483_647;
+export const MAX_TIMER_MS = 2_147_483_647;
 
 /** A number of things; or of what the option's name ends in, which the error says. */
-export function wholeNumber(least: number, most = MAX_WHOLE): OptionCheck {
+export function wholeNumber(least: number, most = MAX_TIMER_MS): OptionCheck {
   return (value, path) => {
     // First: a symbol cannot be compared.
     const isInteger = Number.isInteger(value);

@@ -1,4 +1,5 @@
 import type { Hub } from '../core/hub.js';
+import { setLast } from '../core/keep-last.js';
 import type { DeliveriesRead, ReplayStart } from '../core/replay.js';
 import { placeId } from '../protocol/place-id.js';
 
@@ -33,9 +34,7 @@ export class HistoryPages {
     // Where that reader claims to be, further than the history, another one may be rightly a moment later.
     if (known !== undefined) return known.then((found) => (found.gap === 'future' ? ask() : found));
     const page = ask();
-    const [oldest] = pages.keys();
-    if (oldest !== undefined && pages.size >= MAX_PAGES) pages.delete(oldest);
-    pages.set(key, page);
+    setLast(pages, key, page, MAX_PAGES);
     this.timer ??= setTimeout(() => this.forget(), KEPT_MS).unref();
     page.catch(() => this.pages.get(key) === page && this.pages.delete(key));
     return page;

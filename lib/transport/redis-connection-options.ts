@@ -1,4 +1,5 @@
 import { describe } from '../protocol/channel-name.js';
+import { MAX_TIMER_MS } from '../protocol/check-options.js';
 import { ConfigurationError } from '../protocol/errors.js';
 import { isRecord } from '../protocol/is-record.js';
 import { isRedisClient } from './redis-client.js';
@@ -165,7 +166,7 @@ const durationOf = (least: number, most: number, why = ''): OptionCheck => [
   (value) => isWhole(value) && (value as number) >= least && (value as number) <= most,
 ];
 // Node's timers hold at most 31 bits.
-const DURATION = durationOf(0, 2_147_483_647);
+const DURATION = durationOf(0, MAX_TIMER_MS);
 
 /**
  * The longest time that a post may wait for Redis, in milliseconds. A post whose answer was lost is tried again for so long, and Redis must

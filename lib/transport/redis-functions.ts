@@ -1,4 +1,5 @@
 import { describe } from '../protocol/channel-name.js';
+import { MAX_TIMER_MS } from '../protocol/check-options.js';
 import { ignoreRejection } from '../protocol/promises.js';
 import { thrownText } from '../protocol/thrown.js';
 
@@ -16,14 +17,13 @@ interface ForeignFunction {
 /** Told once of each function that fails. */
 export type WarnOfFunction = (text: string) => void;
 
-// What Node's timers hold. ioredis gives them anything else too, and they take it for 1 ms.
-const LONGEST_MS = 2_147_483_647;
 // The default of ioredis.
 const SENTINEL_RECONNECT_MS = 60_000;
 
+// ioredis gives anything to timers, which take what they cannot hold for 1 ms.
 const WAIT: ForeignFunction = {
-  expected: `a number of milliseconds up to ${LONGEST_MS}, or nothing to give up`,
-  isAnswer: (answer) => answer == null || (typeof answer === 'number' && answer >= 0 && answer <= LONGEST_MS),
+  expected: `a number of milliseconds up to ${MAX_TIMER_MS}, or nothing to give up`,
+  isAnswer: (answer) => answer == null || (typeof answer === 'number' && answer >= 0 && answer <= MAX_TIMER_MS),
 };
 
 const FUNCTIONS: Readonly<Record<string, ForeignFunction & { readonly fallback?: Fallback }>> = {

@@ -17,7 +17,7 @@ export function encodeTypedArray(tag: TypedArrayTag, array: TypedArray): unknown
   });
 }
 
-/** @returns `undefined` if the tag is not that of such an array here, or the data is none */
+/** @returns `undefined` if the tag does not name a typed array of this platform, or the data is not valid for one */
 export function decodeTypedArray(tag: string, data: unknown): object | undefined {
   const type = (globalThis as unknown as Record<string, new (source: number | ArrayBuffer) => TypedArray>)[tag];
   // Only the classes of the language have it of their own; a class of the application would inherit it.

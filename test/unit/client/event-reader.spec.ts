@@ -2,6 +2,7 @@ import { expect, test } from '@jest/globals';
 
 import { createParser } from 'eventsource-parser';
 import { readEvents, type StreamEvent } from '../../../lib/client/event-reader.js';
+import { FAILING_CANCELS } from '../../support/failing-cancels.js';
 import { Queue } from '../../support/queue.js';
 import { randomFrom } from '../../support/random.js';
 
@@ -116,25 +117,18 @@ test('releases the body of a foreign fetch that comes when the signal has been a
   expect(cancelled.pending).toHaveLength(1);
 });
 
-test.each<[string, () => unknown]>([
-  [
-    'throws',
-    () => {
-      throw new Error('broken');
-    },
-  ],
-  ['returns nothing', () => undefined],
-  ['rejects', () => Promise.reject(new Error('broken'))],
-])('ends when the signal is aborted, although cancelling the body of a foreign fetch %s', async (_, cancel) => {
-  const controller = new AbortController();
-  // As the `fetch` of an application may make it, outside of browsers.
-  const body = { getReader: () => ({ read: () => Promise.resolve({ done: true }), cancel }) };
-  await readEvents(body as never, { event: () => {}, retry: () => {}, heard: () => {} }, controller.signal);
-  // What a listener of the signal throws, Node throws again where nobody can catch it.
-  const uncaught = new Queue<unknown>();
-  process.on('uncaughtException', uncaught.push).on('unhandledRejection', uncaught.push);
-  controller.abort();
-  await new Promise((resolve) => void setImmediate(resolve));
-  process.off('uncaughtException', uncaught.push).off('unhandledRejection', uncaught.push);
-  expect(uncaught.pending).toEqual([]);
-});
+test.each(FAILING_CANCELS)(
+  'ends when the signal is aborted, although cancelling the body of a foreign fetch %s',
+  async (_, cancel) => {
+    const controller = new AbortController();
+    const body = { getReader: () => ({ read: () => Promise.resolve({ done: true }), cancel }) };
+    await readEvents(body as never, { event: () => {}, retry: () => {}, heard: () => {} }, controller.signal);
+    // What a listener of the signal throws, Node throws again where nobody can catch it.
+    const uncaught = new Queue<unknown>();
+    process.on('uncaughtException', uncaught.push).on('unhandledRejection', uncaught.push);
+    controller.abort();
+    await new Promise((resolve) => void setImmediate(resolve));
+    process.off('uncaughtException', uncaught.push).off('unhandledRejection', uncaught.push);
+    expect(uncaught.pending).toEqual([]);
+  },
+);

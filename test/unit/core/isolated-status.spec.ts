@@ -50,7 +50,7 @@ test.each<[string, () => unknown]>([
   expect(failures).toEqual(['broken']);
 });
 
-test('A status of a transport that is none is reported and left out', () => {
+test('A value from a transport that is not a status is reported and skipped', () => {
   const { failures, seen } = setup(
     of(null, 'ready', { state: 'up' }, unreadable(), { state: 'ready' }, { state: 'ready', error: 'full' }),
   );
