@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
-import type { RedisClient } from './redis-client.js';
+import { socketOf, type RedisClient } from './redis-client.js';
 
 /** A script that is called by its hash. Redis gets the text if it does not know the script. */
 export class RedisScript {
   private readonly sha: string;
-  /** The connections over which the text is on its way. */
-  private readonly teaching = new WeakSet<RedisClient>();
+  /** The connections over which the text is on its way. A client makes a new one when it breaks, and then settles nothing of the old one. */
+  private readonly teaching = new WeakSet<object>();
 
   constructor(private readonly text: string) {
     this.sha = createHash('sha1').update(text).digest('hex');
@@ -37,9 +37,10 @@ export class RedisScript {
       // Each master of a Cluster has to get the text.
       if (client.isCluster) return runText();
       // The text is before this call on the same connection. Thousands of calls that were under way need not send it too.
-      if (this.teaching.has(client)) return runKnown().catch(unknown);
-      this.teaching.add(client);
-      return runText().finally(() => this.teaching.delete(client));
+      const connection = socketOf(client) ?? client;
+      if (this.teaching.has(connection)) return runKnown().catch(unknown);
+      this.teaching.add(connection);
+      return runText().finally(() => this.teaching.delete(connection));
     };
     return runKnown().catch(unknown);
   }

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -51,6 +53,28 @@ async function behindProxy(server: RedisServer): Promise<RedisProxy> {
   return nodes.use(await RedisProxy.start(server.url));
 }
 
+/** The port of what passes connections on to a Redis. The first connection that brings a command of this name breaks, and the command is lost. */
+async function losingFirst(command: string, { port }: RedisServer): Promise<number> {
+  const name = `\r\n${command}\r\n`;
+  let isLost = false;
+  const server = createServer((client) => {
+    const redis = connect(port, '127.0.0.1');
+    for (const socket of [client, redis]) {
+      socket.on('error', () => {});
+      socket.on('close', () => void [client.destroy(), redis.destroy()]);
+    }
+    redis.pipe(client);
+    client.on('data', (bytes) => {
+      if (isLost || !bytes.toString('latin1').toLowerCase().includes(name)) return void redis.write(bytes);
+      isLost = true;
+      client.destroy();
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  nodes.use(server);
+  return (server.address() as AddressInfo).port;
+}
+
 describe('A post to a channel with history', () => {
   test('is appended by a Redis that has forgotten the script', async () => {
     const server = await nodes.server();
@@ -76,6 +100,13 @@ describe('A post to a channel with history', () => {
     const before = await probe.calls('eval');
     expect((await postAll()).map(offsetOf)).toEqual(channels.map(() => 2));
     expect((await probe.calls('eval')) - before).toBe(1);
+  });
+
+  test('is appended over the next connection if the text of the script is lost with one', async () => {
+    const server = await nodes.server();
+    const [{ history }] = await nodes.node({ url: `redis://127.0.0.1:${await losingFirst('eval', server)}` });
+    expect(offsetOf(await post(history, '1'))).toBe(1);
+    expect(await kept(history)).toEqual(['1 1']);
   });
 
   test.each(['down', 'up'] as const)(
