@@ -65,9 +65,10 @@ async function losingFirst(command: string, { port }: RedisServer): Promise<numb
     }
     redis.pipe(client);
     client.on('data', (bytes) => {
-      if (isLost || !bytes.toString('latin1').toLowerCase().includes(name)) return void redis.write(bytes);
-      isLost = true;
-      client.destroy();
+      const isNamed = bytes.toString('latin1').toLowerCase().includes(name);
+      if (isLost || !isNamed) redis.write(bytes);
+      else client.destroy();
+      isLost ||= isNamed;
     });
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
