@@ -35,9 +35,9 @@ export class RedisScript {
       if (!error.message.startsWith('NOSCRIPT')) throw error;
       taught?.();
       // Each master of a Cluster has to get the text.
-      if (client.isCluster) return runText();
+      const connection = client.isCluster ? undefined : socketOf(client);
+      if (connection === undefined) return runText();
       // The text is before this call on the same connection. Thousands of calls that were under way need not send it too.
-      const connection = socketOf(client) ?? client;
       if (this.teaching.has(connection)) return runKnown().catch(unknown);
       this.teaching.add(connection);
       return runText().finally(() => this.teaching.delete(connection));
