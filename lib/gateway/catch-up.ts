@@ -184,7 +184,8 @@ async function pageOf({ feed, start, since }: Promised): Promise<HistoryPage> {
 }
 
 /** Whether the client was told that it has the channel when its position was unknown, and more may have come than it gets. */
-function mayMissMore({ start, since }: Promised, { missed }: HistoryPage): boolean {
+function mayMissMore({ start, since }: Promised, { from }: HistoryPage): boolean {
   if (start === undefined) return true;
-  return typeof start === 'number' && since === undefined && missed.entries.length >= start;
+  // From the first message of a history on, it gets all. How many a page has says nothing: there may be more, and invalid ones are left out.
+  return typeof start === 'number' && since === undefined && from.offset > 0;
 }

@@ -61,7 +61,8 @@ export function isOfHistory(held: Held): held is HeldHistory {
 
 /**
  * Finds the first pages for a client, up to as much as it may be sent at once; all else is read as the client takes it. Never rejects:
- * messages that cannot be read now are sent later, too.
+ * messages that cannot be read now are sent later, too. After a failed read it tries no other one, since the client waits: a store that
+ * does not answer takes its time for each.
  *
  * @param maxBytes - how much it may be sent at once
  */
@@ -75,7 +76,7 @@ export async function findHistories(
   const work = async (): Promise<void> => {
     for (const held of rest) {
       const page = await firstPage(held, () => room > 0);
-      room -= page?.missed.size ?? 0;
+      room -= page?.missed.size ?? Infinity;
       const { feed, start } = held;
       found.push([held, () => (page === undefined ? enterLater(feed, start) : enterHistory(feed, start, page))]);
     }

@@ -2,9 +2,10 @@ import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Deferred } from '../../../lib/core/deferred.js';
 import { HistoryFeed } from '../../../lib/gateway/history-feed.js';
 import { defineChannel } from '../../../lib/protocol/channel.js';
+import { TransportUnavailableError } from '../../../lib/protocol/errors.js';
 import type { PositionEvent, ReplayEvent } from '../../../lib/protocol/gateway.js';
 import { MemoryBroker } from '../../../lib/transport/memory-broker.js';
-import { GatewayNode, type StreamReader } from '../../support/gateway-node.js';
+import { GatewayNode, type GatewayNodeOptions, type StreamReader } from '../../support/gateway-node.js';
 import { turns } from '../../support/turns.js';
 
 // Pages of a history that a client does not get before it is told that it has the channel.
@@ -16,6 +17,7 @@ const history = { maxMessages: 100, ttlMs: 60_000 };
 const Orders = defineChannel<string, 'later-pages/:id'>('later-pages/:id', undefined, { history });
 /** A client may be sent one of them at once. */
 const long = (text: string) => text.padEnd(900, '.');
+const many = (count: number) => Array.from({ length: count }, (_, index) => String(index));
 const LAST_TWO = { epoch: 'last', offset: 2 };
 
 const start = () => GatewayNode.start(new MemoryBroker(), { maxBufferedBytes: 1_500 });
@@ -66,15 +68,49 @@ describe('A client that asked for the last messages of more histories than it is
 });
 
 describe('A client that asked for the last messages while the history cannot be read', () => {
-  test.each([
-    { posted: ['2', '3', '4'], gets: ['gap broker', '3', '4'], result: 'has a gap if more may have come since' },
-    { posted: [], gets: ['1'], result: 'has no gap if it gets all that there is' },
-  ])('$result', async ({ posted, gets }) => {
+  const ONE_EACH = { maxBufferedBytes: 1_500 };
+
+  test.each<{
+    result: string;
+    posted: readonly string[];
+    gets: readonly string[];
+    options?: GatewayNodeOptions;
+    last?: number;
+  }>([
+    { result: 'has a gap if more may have come since', posted: ['2', '3', '4'], gets: ['gap broker', '3', '4'] },
+    { result: 'has no gap if it gets all that there is', posted: [], gets: ['1'] },
+    { result: 'has no gap if all are fewer than it asked for', posted: ['2', '3'], last: 3, gets: ['1', '2', '3'] },
+    {
+      result: 'has a gap if more may have come since, and those that it gets are read one by one',
+      posted: ['2', '3', '4'],
+      options: ONE_EACH,
+      gets: ['gap broker', '3', '4'],
+    },
+    {
+      result: 'has no gap if all are read one by one',
+      posted: ['2', '3'],
+      last: 3,
+      options: ONE_EACH,
+      gets: ['1', '2', '3'],
+    },
+    {
+      result: 'has a gap if more may have come since, and one of the last is invalid',
+      posted: ['2', '3'.repeat(2_000), '4'],
+      options: { limits: { maxMessageBytes: 2_000 } },
+      gets: ['gap broker', '4'],
+    },
+    {
+      result: 'has a gap if more may have come since than are kept',
+      posted: many(130),
+      last: 200,
+      gets: ['gap broker', ...many(130).slice(25)],
+    },
+  ])('$result', async ({ posted, gets, options, last = 2 }) => {
     const broker = new MemoryBroker();
-    const [node, other] = [await GatewayNode.start(broker), await GatewayNode.start(broker)];
+    const [node, other] = [await GatewayNode.start(broker, options), await GatewayNode.start(broker)];
     await post(other, 'a', '1');
     broker.cut(node.transport);
-    const reader = node.connect([{ channel: 'later-pages/a', position: LAST_TWO }]);
+    const reader = node.connect([{ channel: 'later-pages/a', position: { epoch: 'last', offset: last } }]);
     await reader.ready();
     await post(other, 'a', ...posted);
     broker.heal();
@@ -88,6 +124,35 @@ describe('A client that asked for the last messages while the history cannot be 
         );
     }
     expect(got).toEqual(gets);
+  });
+});
+
+describe('A client of many histories', () => {
+  test('waits for one read, not for one after the other, if the store does not answer', async () => {
+    const broker = new MemoryBroker();
+    const [node, other] = [await GatewayNode.start(broker), await GatewayNode.start(broker)];
+    const ids = many(40);
+    for (const id of ids) await post(other, id, '1', '2', '3');
+    const unanswered: (() => void)[] = [];
+    const held = jest.spyOn(node.transport!.history, 'read').mockImplementation(
+      () =>
+        new Promise((_, reject) => {
+          unanswered.push(() => reject(new TransportUnavailableError('It has not answered in time')));
+        }),
+    );
+    const reader = node.connect(ids.map((id) => ({ channel: `later-pages/${id}`, position: LAST_TWO })));
+    let timesOver = 0;
+    for (; !reader.raw.join('').includes('messaging:ready'); timesOver++) {
+      while (unanswered.length === 0) await turns(1);
+      await turns(20);
+      for (const giveUp of unanswered.splice(0)) giveUp();
+      await turns(20);
+    }
+    expect(timesOver).toBe(1);
+    held.mockRestore();
+    for (const giveUp of unanswered.splice(0)) giveUp();
+    while (Object.values(textsOf(reader)).join('').length < 80) await turns(20);
+    expect(textsOf(reader)).toEqual(Object.fromEntries(ids.map((id) => [id, '23'])));
   });
 });
 
@@ -118,7 +183,7 @@ describe('A listener that asked for the last messages of a channel', () => {
 describe('A client that comes back to many histories with more missed messages than it may be sent at once', () => {
   test('has only a few pages read before it is told its channels, and then gets all messages, once and in order', async () => {
     const node = await start();
-    const ids = Array.from({ length: 40 }, (_, index) => String(index));
+    const ids = many(40);
     const wanted = [];
     for (const id of ids) {
       await post(node, id, '0');
