@@ -47,7 +47,6 @@ interface Behind {
 }
 
 const COMMENT = new Frame(COMMENT_FRAME);
-const NOTHING = Buffer.alloc(0);
 /** How long a reader may take nothing at all while data waits for it. */
 const STALLED_MS = 60_000;
 // A source that can wait must wait at this many waiting bytes. Longer data is written in pieces, since Node reports only a whole write as
@@ -199,10 +198,9 @@ export class SseConnection implements Flushable {
     this.close();
     if (isTaken) this.observer.responseTaken();
     if (isLost) return;
-    this.behind = { rest: undefined, beats: 0, isLossy: false, end: { frame } };
-    const rest = Buffer.concat([behind?.rest ?? NOTHING, pending?.bytes ?? NOTHING]);
-    if (behind !== undefined) this.behind.rest = rest;
-    else this.guard(() => this.writeEnd(rest));
+    this.pending = pending;
+    this.behind = { rest: behind?.rest, beats: 0, isLossy: false, end: { frame } };
+    if (behind === undefined) this.guard(() => this.writeEnd(undefined));
   }
 
   /** Detects that a reader does not take the end of its stream, which would otherwise be kept for ever. See {@link beat}. */
@@ -280,16 +278,20 @@ export class SseConnection implements Flushable {
     const { rest } = behind;
     behind.beats = 0;
     behind.rest = undefined;
-    if (behind.end !== undefined) return this.writeEnd(rest ?? NOTHING);
+    if (behind.end !== undefined) return this.writeEnd(rest);
     if (rest !== undefined && !this.writePieces(rest)) return this.waitForReader();
     this.behind = undefined;
     if (this.pending === undefined) this.release();
     else this.flush();
   }
 
-  private writeEnd(rest: Buffer): void {
-    if (rest.length > 0 && !this.writePieces(rest)) return this.waitForReader();
-    this.response.end(this.behind?.end?.frame);
+  private writeEnd(rest: Buffer | undefined): void {
+    if (rest !== undefined && !this.writePieces(rest)) return this.waitForReader();
+    const { pending } = this;
+    this.pending = undefined;
+    // Its bytes are shared with all other connections that are sent the same: they may be many, and all of them behind.
+    if (pending !== undefined) this.writeEnd(pending.bytes);
+    else this.response.end(this.behind?.end?.frame);
   }
 
   private guard(write: () => void): void {
@@ -325,8 +327,10 @@ export class SseConnection implements Flushable {
   }
 
   private cutOffSlowReader(): void {
-    this.observer.slowConsumer(this.bufferedBytes);
+    const { bufferedBytes } = this;
+    // First: the observer may send more, for which it would be cut off again.
     this.destroy();
+    this.observer.slowConsumer(bufferedBytes);
   }
 
   private release(): void {
