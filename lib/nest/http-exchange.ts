@@ -6,6 +6,10 @@ export interface HttpRequest {
   readonly method?: string;
   /** The path with its query. */
   readonly url?: string | undefined;
+  /** Express: the path alone, as its router reads it. */
+  readonly path?: string;
+  /** Fastify: the route that its router has found, if any. */
+  readonly routeOptions?: { readonly url?: string | undefined };
   readonly headers?: Record<string, string | string[] | undefined>;
   /** The address of the client. If the application trusts its proxy, the proxy names it. */
   readonly ip?: string | undefined;
@@ -83,7 +87,7 @@ interface FastifyLike {
 /**
  * Has each request handled before Nest has bodies read. To be called when modules are made.
  *
- * @param handle - is given node's request on Fastify, and Express' own, which is node's as well; goes on by `next`
+ * @param handle - goes on by `next`
  */
 export function beforeBodies(
   http: HttpAdapterHost,
@@ -95,7 +99,7 @@ export function beforeBodies(
     const type = httpAdapter?.getType?.();
     if (type === 'fastify') {
       const fastify = httpAdapter.getInstance<FastifyLike>();
-      fastify.addHook('onRequest', ({ raw }, reply, done) => handle(raw, reply, done));
+      fastify.addHook('onRequest', handle);
     } else if (type === 'express') {
       httpAdapter.use(handle);
     }
@@ -115,7 +119,7 @@ export function takeStreamsInTurn(
   known: () => number,
 ): void {
   beforeBodies(http, (request, response, next) => {
-    request[ARRIVED] = known();
+    rawRequest(request)[ARRIVED] = known();
     if (asksForStream(request)) later(next, 'raw' in response ? response.raw : response);
     else next();
   });

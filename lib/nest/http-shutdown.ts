@@ -21,6 +21,7 @@ export class HttpShutdown {
   private looks = 0;
   private timer: NodeJS.Timeout | undefined = undefined;
   private hasBegun = false;
+  private isClosing = false;
 
   constructor(private readonly http: HttpAdapterHost) {}
 
@@ -50,7 +51,7 @@ export class HttpShutdown {
     this.hasBegun = true;
     server?.prependListener?.('request', cutStreamOff);
     // Nest closes it again, which waits for the last connection all the same.
-    if (server?.listening) server.close?.();
+    if (server?.listening && !this.isClosing) server.close?.();
     if (isHttp1(server)) this.timer = setInterval(() => this.look(server), LOOK_MS).unref();
   }
 
@@ -72,9 +73,14 @@ export class HttpShutdown {
     const { http, server } = this;
     const close = server?.close;
     if (server === undefined || close === undefined) return;
-    const isUnexpected = (): boolean => http.listening && !this.hasBegun;
+    const aboutToClose = (): void => {
+      if (!http.listening || this.hasBegun) return;
+      // A server that is closed twice gives the second callback an error.
+      this.isClosing = true;
+      closed();
+    };
     server.close = function (this: Server, ...given: Parameters<Server['close']>) {
-      if (isUnexpected()) closed();
+      aboutToClose();
       return close.apply(this, given);
     };
   }

@@ -233,12 +233,14 @@ describe.each(ADAPTER_NAMES)('An answer of the gateway, on %s,', (adapter) => {
 
   test.each([
     ['as a whole URL', 'http://app.example/messages?channel=web/none', 403],
+    // Express does not find it.
     ['with encoded letters', '/%6Dess%61ges?channel=web/none', adapter === 'Fastify' ? 403 : 404],
   ])('is recognised by its path, even %s', async (_, path, status) => {
     const { hostname, port } = new URL(app.url);
     const [answer] = (await once(get({ hostname, port, path, agent: false }), 'response')) as [IncomingMessage];
     answer.resume();
-    expect([answer.statusCode, answer.headers['cache-control']]).toEqual([status, 'private, no-store']);
+    const header = status === 403 ? 'private, no-store' : undefined;
+    expect([answer.statusCode, answer.headers['cache-control']]).toEqual([status, header]);
   });
 
   test('does not change other routes, which keep their headers and texts', async () => {

@@ -22,8 +22,8 @@ export class EarlyLimits {
   }
 
   private errorOf(request: HttpRequest): unknown {
-    const { method, url = '' } = request;
-    const kind = this.paths.kindOf(url);
+    const { method } = request;
+    const kind = this.paths.kindOf(request);
     try {
       if (kind === 'streams' && STREAM_METHODS.has(method)) this.limits.openEarly(request);
       if (kind === 'changes' && method === 'POST') this.limits.changeEarly(request);

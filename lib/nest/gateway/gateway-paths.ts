@@ -1,8 +1,9 @@
 import { Inject, Injectable, VersioningType } from '@nestjs/common';
 import { ApplicationConfig } from '@nestjs/core';
+import type { HttpRequest } from '../http-exchange.js';
 import { GATEWAY_OPTIONS, GATEWAY_PATH, type GatewayOptions } from './gateway-options.js';
 
-/** Recognises requests for the gateway by their URL, before Nest has found their route. */
+/** Recognises requests for the gateway by their path, before Nest has found their route. */
 @Injectable()
 export class GatewayPaths {
   private pattern: RegExp | undefined = undefined;
@@ -12,9 +13,12 @@ export class GatewayPaths {
     @Inject(GATEWAY_OPTIONS) private readonly options: GatewayOptions,
   ) {}
 
-  /** Whether a URL is the one of streams, or one of changes; `undefined`: neither. */
-  kindOf(url: string): 'streams' | 'changes' | undefined {
-    const match = (this.pattern ??= this.makePattern()).exec(pathOf(url));
+  /**
+   * Whether a request is one for streams, or one for changes; `undefined`: neither. Each router reads some URLs in a way of its own, so what
+   * the router made of it counts: Fastify decodes `/m%65ssages`, and Express finds `/messages` for `/messages\#`.
+   */
+  kindOf({ url = '', path = url, routeOptions }: HttpRequest): 'streams' | 'changes' | undefined {
+    const match = (this.pattern ??= this.makePattern()).exec(routeOptions?.url ?? path);
     if (match === null) return undefined;
     return match[1] === undefined ? 'streams' : 'changes';
   }
@@ -30,25 +34,7 @@ export class GatewayPaths {
       part.replace(/^\/+|\/+$/g, ''),
     );
     const [prefix, path] = parts.map((part) => (part === '' ? '' : `/${literal(part)}`));
-    return new RegExp(`^${prefix}${version}${path}(/[^/?#]*/channels)?/?$`, 'i');
-  }
-}
-
-/**
- * The path that a router finds for the URL of a request, which may be a whole one (RFC 9112, 3.2.2). Some routers also decode it, and skip
- * doubled slashes.
- */
-function pathOf(url: string): string {
-  const path = /^(?:[a-z][a-z\d+.-]*:\/\/[^/?#;]*)?([^?#;]*)/i.exec(url)![1]!;
-  return decoded(path).replace(/\/{2,}/g, '/');
-}
-
-function decoded(path: string): string {
-  if (!path.includes('%')) return path;
-  try {
-    return decodeURI(path);
-  } catch {
-    return path;
+    return new RegExp(`^${prefix}${version}${path}(/[^/?#]*/channels)?/?(?:[?#]|$)`, 'i');
   }
 }
 

@@ -1,7 +1,7 @@
 import { HttpException, HttpStatus, Injectable } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { PRIVATE } from '../../sse/response.js';
-import { beforeBodies } from '../http-exchange.js';
+import { beforeBodies, type HttpRequest } from '../http-exchange.js';
 import { GatewayPaths } from './gateway-paths.js';
 
 type Next = (error?: unknown) => void;
@@ -17,8 +17,8 @@ export class PrivateAnswers {
     private readonly paths: GatewayPaths,
   ) {
     // Before bodies are read: their errors are answers as well.
-    beforeBodies(http, ({ url = '' }, response, next) => {
-      if (paths.kindOf(url) !== undefined) response.header('cache-control', PRIVATE);
+    beforeBodies(http, (request, response, next) => {
+      if (paths.kindOf(request) !== undefined) response.header('cache-control', PRIVATE);
       next();
     });
   }
@@ -28,8 +28,8 @@ export class PrivateAnswers {
     const { httpAdapter } = this.http;
     // Fastify's errors repeat nothing of a body.
     if (httpAdapter?.getType?.() !== 'express') return;
-    httpAdapter.use((error: unknown, { url }: { url: string }, _response: unknown, next: Next) =>
-      next(this.paths.kindOf(url) !== undefined ? withoutInput(error) : error),
+    httpAdapter.use((error: unknown, request: HttpRequest, _response: unknown, next: Next) =>
+      next(this.paths.kindOf(request) !== undefined ? withoutInput(error) : error),
     );
   }
 }
