@@ -3,7 +3,6 @@
 // withdraws them, over the next connection and before any other post to their channels.
 
 import { createHash } from 'node:crypto';
-import { addLast } from '../core/keep-last.js';
 import { InvalidMessageError } from '../protocol/errors.js';
 import { RESERVED_PREFIX } from '../protocol/channel-name.js';
 import { isOfSource } from '../protocol/source.js';
@@ -15,7 +14,7 @@ const WITHDRAWAL = '\n{"withdrawn":[';
 /** How many posts one withdrawal names. */
 const MAX_NAMED = 1_000;
 
-/** How many posts are remembered, at either end. Under load one of them may be a batch of many messages. */
+/** How many posts are remembered, at either end, and at the receiving one the last so many at least. Under load one may be a batch. */
 const MAX_REMEMBERED = 20_000;
 
 /** Withdrawals are repeated, for servers that were away themselves: after this time, and less often later. */
@@ -26,6 +25,9 @@ const REPEATED_PART = 1 / 16;
 
 /** How long each channel of them delays the next time. */
 const MS_PER_CHANNEL = 1;
+
+/** How long each of them does: many are a megabyte for each server, each time. */
+const MS_PER_POST = 0.05;
 
 /** For how long they are repeated. */
 const WITHDRAWN_MS = 60_000;
@@ -57,7 +59,8 @@ export class AbandonedPosts {
   /** The digests of posts by Redis channel. */
   private readonly channels = new Map<string, string[]>();
   private count = 0;
-  private sinceMs = 0;
+  /** When they were withdrawn first; absent until then. A connection may come back later than they are repeated. */
+  private sinceMs: number | undefined = undefined;
   private nextMs = 0;
   private timer: NodeJS.Timeout | undefined = undefined;
 
@@ -81,14 +84,14 @@ export class AbandonedPosts {
     if (name.startsWith(RESERVED_PREFIX) && !isOfSource(name)) return;
     if (!ENVELOPE.test(text) || this.count >= MAX_REMEMBERED) return;
     this.count++;
-    this.sinceMs = performance.now();
+    this.sinceMs = undefined;
     const known = this.channels.get(channel);
     if (known === undefined) this.channels.set(channel, [digestOf(text)]);
     else known.push(digestOf(text));
     this.again();
   }
 
-  /** A connection is lost: the last withdrawals may be, too. */
+  /** They are due. A connection is lost: the last withdrawals may be, too. */
   again(): void {
     this.nextMs = 0;
   }
@@ -97,7 +100,7 @@ export class AbandonedPosts {
   take(): (readonly [channel: string, text: string])[] {
     const now = performance.now();
     if (now < this.nextMs) return [];
-    const ageMs = now - this.sinceMs;
+    const ageMs = now - (this.sinceMs ??= now);
     const texts = [...this.channels].flatMap(([channel, digests]) =>
       withdrawalsOf(digests).map((text) => [channel, text] as const),
     );
@@ -106,16 +109,26 @@ export class AbandonedPosts {
       this.count = 0;
       return texts;
     }
-    const pauseMs = Math.max(REPEATED_MS, ageMs * REPEATED_PART, this.channels.size * MS_PER_CHANNEL);
+    const pauseMs = Math.max(
+      REPEATED_MS,
+      ageMs * REPEATED_PART,
+      this.channels.size * MS_PER_CHANNEL + this.count * MS_PER_POST,
+    );
     this.nextMs = now + pauseMs;
     clearTimeout(this.timer);
-    this.timer = setTimeout(this.due, Math.ceil(pauseMs)).unref();
+    this.timer = setTimeout(this.repeat, pauseMs).unref();
     return texts;
   }
 
   close(): void {
     clearTimeout(this.timer);
   }
+
+  private readonly repeat = (): void => {
+    // A timer may be early by this clock, and nothing else may call take().
+    this.again();
+    this.due();
+  };
 }
 
 function withdrawalsOf(digests: readonly string[]): string[] {
@@ -127,20 +140,39 @@ function withdrawalsOf(digests: readonly string[]): string[] {
 
 /** What other servers have withdrawn. */
 export class WithdrawnPosts {
-  private readonly digests = new Set<string>();
+  // When the newer part is full, it becomes the older one. In one set, to find the first of many would take a hundredth of a second for each
+  // withdrawal, since a set passes all places of those that it had before.
+  private newer = new Set<string>();
+  private older = new Set<string>();
   private untilMs = 0;
 
   /** @throws InvalidMessageError for a text that no server has written */
   note(withdrawal: string): void {
-    for (const digest of readWithdrawal(withdrawal)) addLast(this.digests, digest, MAX_REMEMBERED);
+    for (const digest of readWithdrawal(withdrawal)) this.add(digest);
     this.untilMs = performance.now() + REMEMBERED_MS;
   }
 
   /** Whether a text was withdrawn. It may come once through each subscription. */
   has(text: string): boolean {
-    if (this.digests.size === 0) return false;
-    if (performance.now() > this.untilMs) this.digests.clear();
-    return this.digests.has(digestOf(text));
+    const { newer, older } = this;
+    if (newer.size === 0) return false;
+    if (performance.now() > this.untilMs) {
+      newer.clear();
+      older.clear();
+      return false;
+    }
+    const digest = digestOf(text);
+    return newer.has(digest) || older.has(digest);
+  }
+
+  private add(digest: string): void {
+    // Most are repeated.
+    if (this.newer.has(digest)) return;
+    if (this.newer.size >= MAX_REMEMBERED) {
+      this.older = this.newer;
+      this.newer = new Set();
+    }
+    this.newer.add(digest);
   }
 }
 

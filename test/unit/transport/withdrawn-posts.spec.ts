@@ -112,6 +112,47 @@ describe('Posts that were sent and not answered when the link broke', () => {
     publisher.close();
   });
 
+  test('are withdrawn for as long if the link comes back later than that', async () => {
+    jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
+    const { link, publisher } = await start([['news', envelope(1)]]);
+    link.isUp = false;
+    publisher.down();
+    jest.advanceTimersByTime(90_000);
+    link.published.length = 0;
+    link.isUp = true;
+    publisher.up();
+    jest.advanceTimersByTime(1_000);
+    expect(link.published.length).toBeGreaterThan(5);
+    jest.advanceTimersByTime(54_000);
+    link.published.length = 0;
+    jest.advanceTimersByTime(5_000);
+    expect(isDropped(link.published, envelope(1))).toBe(true);
+    publisher.close();
+  });
+
+  test('are withdrawn again although a timer is early by the clock', async () => {
+    jest.useFakeTimers({ doNotFake: ['queueMicrotask', 'performance'] });
+    const { link, publisher } = await start([['news', envelope(1)]]);
+    broken(link, publisher);
+    link.published.length = 0;
+    jest.advanceTimersByTime(350);
+    expect(link.published).toHaveLength(3);
+    publisher.close();
+  });
+
+  test('are withdrawn less often if they are many', async () => {
+    jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
+    const { link, publisher } = await start(
+      Array.from({ length: 20_000 }, (_, serial) => [`room/${serial % 100}`, envelope(serial)] as const),
+    );
+    broken(link, publisher);
+    link.published.length = 0;
+    jest.advanceTimersByTime(5_000);
+    expect(link.published.length / 100).toBeGreaterThan(2);
+    expect(link.published.length / 100).toBeLessThan(6);
+    publisher.close();
+  });
+
   test('are withdrawn in parts if they are many, and up to a bound', async () => {
     const posts = Array.from({ length: 25_000 }, (_, serial) => ['news', envelope(serial)] as const);
     const { link, publisher } = await start(posts);
@@ -155,6 +196,23 @@ describe('A withdrawal', () => {
   ])('of a neighbour with %s is refused', (_what, text) => {
     expect(isWithdrawal(text)).toBe(true);
     expect(() => new WithdrawnPosts().note(text)).toThrow(/^(a withdrawal|withdrawn|a digest) /);
+  });
+
+  test('of many posts is repeated at little cost for its receivers, who remember the last 20,000', async () => {
+    const { link, publisher } = await start(
+      Array.from({ length: 20_000 }, (_, serial) => ['news', envelope(serial)] as const),
+    );
+    const texts = broken(link, publisher).map(([, text]) => text);
+    publisher.close();
+    const withdrawn = new WithdrawnPosts();
+    for (const text of texts) withdrawn.note(text);
+    const before = process.cpuUsage();
+    for (let times = 0; times < 20; times++) for (const text of texts) withdrawn.note(text);
+    const { user } = process.cpuUsage(before);
+    expect(user / 1_000).toBeLessThan(1_000);
+    const others = Array.from({ length: 19_000 }, (_, number) => String(number));
+    while (others.length > 0) withdrawn.note(`\n${JSON.stringify({ withdrawn: others.splice(0, 1_000) })}`);
+    expect([19_000, 19_999].map((serial) => withdrawn.has(envelope(serial)))).toEqual([true, true]);
   });
 
   test('is forgotten after some minutes, when nothing can arrive any more', async () => {
