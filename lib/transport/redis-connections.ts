@@ -154,7 +154,7 @@ function duplicate(client: RedisClient, functions: RedisFunctions): OwnedConnect
     return { client: client.duplicate(options), backoff };
   }
   // A Cluster takes the nodes first, then options. It must queue commands until it has found its nodes.
-  const { redisOptions = {} } = client.options as { redisOptions?: object };
+  const redisOptions = (client.options as { redisOptions?: object | null }).redisOptions ?? {};
   const options = {
     ...clusterBehaviour(client, functions, backoff),
     lazyConnect: true,
@@ -218,12 +218,8 @@ function adopt(client: unknown, functions: RedisFunctions): OwnedConnection {
   // ioredis reads these options when it needs them, not in its constructor. The factory still decides how to connect.
   const { options } = client;
   if (client.isCluster) {
-    const { redisOptions = {} } = options as { redisOptions?: object };
     Object.assign(options, clusterBehaviour(client, functions, backoff));
-    Object.assign(
-      redisOptions,
-      functions.isolated(redisOptions, () => backoff.next()),
-    );
+    isolateMembers(client, functions, backoff);
   } else {
     const strategies = spacing(options, functions, backoff, usualStrategies(client));
     Object.assign(options, BEHAVIOUR, strategies, sentinelDefaults(options, true));
@@ -296,6 +292,30 @@ function clusterBehaviour(client: RedisClient, functions: RedisFunctions, backof
   const waitMs = (): number => backoff.next();
   const isolated = functions.isolated(client.options, waitMs);
   return { keyPrefix: '', ...isolated, ...(isOwn ? {} : { clusterRetryStrategy: waitMs }) };
+}
+
+/**
+ * Isolates the functions that the members of a Cluster call. A Cluster makes members with the options that it was made with, whatever its
+ * options are later. They may be an object of the application, which other clients use too, so they are replaced and not changed.
+ */
+function isolateMembers(client: RedisClient, functions: RedisFunctions, backoff: Backoff): void {
+  interface Pool {
+    redisOptions?: object | null;
+  }
+  // The pool is an undocumented property of ioredis.
+  const { options, connectionPool = {} } = client as RedisClient & { options: Pool; connectionPool?: Pool };
+  for (const holder of [options, connectionPool]) {
+    holder.redisOptions = {
+      ...holder.redisOptions,
+      ...functions.isolated(holder.redisOptions ?? {}, () => backoff.next()),
+    };
+  }
+  for (const each of [connectionPool, ...membersOf(client, 'all').map((member) => member.options)]) {
+    Object.assign(
+      each,
+      functions.isolated(each, () => backoff.next()),
+    );
+  }
 }
 
 /** @throws ConfigurationError for a client with settings that cannot work */

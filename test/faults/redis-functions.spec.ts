@@ -1,7 +1,10 @@
+import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
 import { createConnections } from '../../lib/transport/redis-connections.js';
 import { normalizeRedisOption, type RedisOption } from '../../lib/transport/redis-options.js';
+import { BOUNDS } from '../support/history-posts.js';
+import { RedisCluster } from '../support/redis-cluster.js';
 import { RedisNodes, reached } from '../support/redis-nodes.js';
 import { RedisSentinel } from '../support/redis-sentinel.js';
 
@@ -118,6 +121,31 @@ describe('A function of the application that ioredis calls,', () => {
       ),
     );
     commands.client.disconnect();
+  });
+
+  test.each<[string, (make: (options: object) => Cluster) => RedisOption | Promise<RedisOption>]>([
+    ['an instance', (make) => make({ lazyConnect: true })],
+    ['a function', (make) => () => make({})],
+    [
+      'a function that gives a connected one',
+      async (make) => {
+        const connected = make({});
+        await once(connected, 'ready');
+        return () => connected;
+      },
+    ],
+  ])('%s: for commands that a member of a Cluster refuses, may throw', async (_way, redis) => {
+    const cluster = nodes.use(await RedisCluster.start(3));
+    const redisOptions = { reconnectOnError: failing };
+    const { transport, warnings } = await start(
+      await redis((options) => new Cluster(cluster.nodes, { ...options, redisOptions })),
+    );
+    // A Redis refuses a script that it does not know.
+    const appended = await transport.history.append('news', { payload: 'hello' }, BOUNDS);
+    expect(appended.kind).toBe('appended');
+    expect(warnings).toEqual(['Option "redis.reconnectOnError" failed: broken; the library goes on without it']);
+    // Other clients of the application may have them too.
+    expect(redisOptions).toEqual({ reconnectOnError: failing });
   });
 });
 
