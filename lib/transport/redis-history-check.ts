@@ -11,6 +11,8 @@ export class RedisHistoryCheck {
   /** Why Redis cannot keep histories. */
   error: Error | undefined = undefined;
   private isDone = false;
+  /** Whether the link has come up since the last question. */
+  private isDue = false;
 
   /** @param answered - called when there is an answer */
   constructor(
@@ -20,10 +22,18 @@ export class RedisHistoryCheck {
 
   /** Call it when the link is up. */
   async look(): Promise<void> {
-    if (!declaredHistories() || this.isAsking || (this.isDone && this.error === undefined)) return;
+    if (!declaredHistories() || (this.isDone && this.error === undefined)) return;
+    this.isDue = true;
+    if (this.isAsking) return;
     this.isAsking = true;
-    this.error = await this.history.check();
-    this.isDone = true;
+    let lack: Error | 'unknown' | undefined = 'unknown';
+    while (lack === 'unknown' && this.isDue) {
+      this.isDue = false;
+      lack = await this.history.findLack();
+    }
+    // A connection that ended before the answer has told nothing.
+    this.isDone = lack !== 'unknown';
+    this.error = lack === 'unknown' ? undefined : lack;
     this.isAsking = false;
     this.answered();
   }

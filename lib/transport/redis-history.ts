@@ -130,12 +130,17 @@ export class RedisHistory implements HistoryStore {
     });
   }
 
+  async check(): Promise<ConfigurationError | undefined> {
+    const lack = await this.findLack();
+    return lack === 'unknown' ? undefined : lack;
+  }
+
   /**
    * Checks whether Redis supports everything that histories need.
    *
-   * @returns the reason if not; `undefined` also if it cannot be known now
+   * @returns the reason if not; `unknown` if Redis has not answered
    */
-  async check(): Promise<ConfigurationError | undefined> {
+  async findLack(): Promise<ConfigurationError | 'unknown' | undefined> {
     const channel = `${RESERVED_PREFIX}history/check`;
     const key = this.names.history(channel).post(randomBytes(6).toString('hex'));
     const { address, client } = this.link!;
@@ -157,6 +162,7 @@ export class RedisHistory implements HistoryStore {
         const [, command = 'EVAL'] = /the '([\w|]+)' command|unknown command ['`](\w+)/i.exec(cause.message) ?? [];
         return lacks(address, command.toUpperCase(), replyText(cause));
       }
+      return 'unknown';
     }
     return undefined;
   }

@@ -807,6 +807,16 @@ describe('A start', () => {
     await reached(transport, 'ready');
     expect(offsetOf(await post(transport.history, '1'))).toBe(1);
   });
+
+  test('is checked again over the next connection, if the first one was lost before the answer', async () => {
+    defineChannel('redis-history-spec', class Lost {}, { history: BOUNDS });
+    const user = ['--user', 'default', 'on', 'nopass', '~*', '&*', '+@all'];
+    const server = await nodes.server({ args: [...user, '-xadd'] });
+    const transport = nodes.create(`redis://127.0.0.1:${await losingFirst('eval', server)}`);
+    await transport.start(() => undefined);
+    const { error } = await reached(transport, 'waiting', 'needs the command XADD');
+    expect(error).toBeInstanceOf(ConfigurationError);
+  });
 });
 
 /** A Redis that accepts TLS only. */
