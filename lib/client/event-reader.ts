@@ -69,7 +69,7 @@ function eventsTo(receiver: EventSink): (text: string) => void {
     else if (field === 'id' && !value.includes('\0')) id = value;
     else if (field === 'retry' && /^\d+$/.test(value)) receiver.retry(+value);
     if (line) return;
-    const ended = data === undefined ? undefined : { event, data, id };
+    const ended = data !== undefined && { event, data, id };
     event = data = id = undefined;
     if (ended) receiver.event(ended);
   };

@@ -119,7 +119,7 @@ export class ServerLink implements Link, StreamOwner {
     if (this.wanted.size === 0) {
       if (this.#stream) this.#stream.end({});
       else this.receiver.status({ state: 'idle' });
-    } else if (!this.#stream && this.#retry.askedMs() > 0) {
+    } else if (!this.#stream && this.#retry.askedMs()) {
       // The server asked for this wait before the client wanted anything again.
       this.receiver.status({ state: 'waiting', retryAt: this.#retry.wait(undefined, this.#retry.askedMs()) });
     } else if (!this.#stream) {

@@ -159,7 +159,9 @@ class SharedLink implements Link {
   /** Waits for a lock and keeps it until this tab leaves. */
   #hold(lock: string, held: () => void, options: LockOptions): void {
     const { signal } = this.#left;
-    const keep = (): Promise<void> => {
+    const keep = (): unknown => {
+      // A claim that steals cannot be withdrawn.
+      if (signal.aborted) return undefined;
       // First, since a listener of the application may end it all while the lock is taken.
       const left = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
       held();

@@ -83,11 +83,10 @@ export class Subscriptions implements LinkReceiver {
     if (untold && error) this.#owner.report(error, untold.channel);
   }
 
-  /** Ends all of them. */
+  /** Ends all that there are now: one of them may begin others. */
   end(error?: Error): void {
-    for (const registrations of this.#channels.values()) {
-      for (const registration of registrations) this.remove(registration, error);
-    }
+    for (const registration of [...this.#channels].flatMap(([channel]) => this.of(channel)))
+      this.remove(registration, error);
   }
 
   /** Takes what the server says of a channel. */
@@ -112,7 +111,7 @@ export class Subscriptions implements LinkReceiver {
 
   /** Takes a gap in a channel. Listeners that have later messages from the past, or will get them, have no gap. */
   gap(told: unknown): void {
-    const { position } = (told ?? {}) as { readonly position?: Position };
+    const position = (told as { readonly position?: Position } | null)?.position;
     const registrations = this.of(nameOf(told));
     if (!position || registrations.length === 0 || registrations.some((each) => hears(each, position)))
       this.#owner.gap(told);

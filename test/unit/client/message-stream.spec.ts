@@ -161,6 +161,35 @@ describe('An observer', () => {
     expect(await harness.errors.next()).toEqual({ error: failure, context: { channel: 'ticks' } });
   });
 
+  test.each([1, 2])(
+    'that makes a closed client usable again and subscribes anew is not ended with the old subscriptions (%i of them)',
+    async (count) => {
+      await using harness = await posting();
+      const { client } = harness;
+      const errors: unknown[] = [];
+      const heard = new Queue<unknown>();
+      const observe = (next: (message: unknown) => void): void => {
+        client.createStream('ticks').subscribe({
+          next,
+          error: (error) => {
+            if (errors.push(error) > 10) return;
+            client.retryNow();
+            observe(heard.push);
+          },
+        });
+      };
+      for (let made = 0; made < count; made++) observe(() => {});
+      await harness.gateway.answered();
+      harness.stream.event('messaging:revoked', {});
+      await harness.reaches('closed');
+      expect(errors).toHaveLength(count);
+      harness.clock.advance(250);
+      const stream = await harness.gateway.ready();
+      stream.message({ channel: 'ticks', data: 'on' });
+      for (let made = 0; made < count; made++) expect(await heard.next()).toBe('on');
+    },
+  );
+
   test('finds the stream by Symbol.observable if that is defined', () => {
     const symbol = Symbol('observable');
     Object.defineProperty(Symbol, 'observable', { value: symbol, configurable: true });

@@ -7,7 +7,8 @@ import { WebLocks } from '../../support/web-locks.js';
 import { FakeClock } from './fake-clock.js';
 
 const { navigator } = globalThis;
-beforeAll(() => WebLocks.install());
+let locks: WebLocks;
+beforeAll(() => void (locks = WebLocks.install()));
 afterAll(() => void Object.defineProperty(globalThis, 'navigator', { value: navigator, configurable: true }));
 
 test('A tab whose listener closes its client while it takes the lead leaves the lead to others', async () => {
@@ -28,6 +29,33 @@ test('A tab whose listener closes its client while it takes the lead leaves the 
   const messages = new Queue<unknown>();
   const subscribed = other.subscribe('news', messages.push);
   // Until the new leader has heard what others want; without the lead, it would wait 10 s for a sign of life.
+  const leads = new Queue<string>();
+  other.onStatus(({ state }) => leads.push(state));
+  await leads.until((state) => state === 'connecting');
+  clock.advance(50);
+  const stream = await gateway.ready();
+  await subscribed;
+  stream.message({ channel: 'news', data: 'hello' });
+  expect(await messages.next()).toBe('hello');
+});
+
+test('A tab that is closed while it takes the lead from one that is frozen leaves the lead to others', async () => {
+  await using gateway = await ScriptedGateway.start();
+  const clock = new FakeClock();
+  const tab = (): MessagingClient =>
+    new MessagingClient({ url: gateway.url, [CLOCK]: clock, link: shareAcrossTabs({ name: 'frozen' }) });
+  // Holds the lock of the lead, and answers nothing.
+  const frozen = locks.request(`nestjs-messaging ${gateway.url} frozen`, {}, () => new Promise(() => {}));
+  const stolen = frozen.catch((error: Error) => error.message);
+  using closing = tab();
+  closing.listen('news', () => {});
+  // Four checks without a word.
+  clock.advance(8_000);
+  expect(await stolen).toContain('stolen');
+  closing.close();
+  using other = tab();
+  const messages = new Queue<unknown>();
+  const subscribed = other.subscribe('news', messages.push);
   const leads = new Queue<string>();
   other.onStatus(({ state }) => leads.push(state));
   await leads.until((state) => state === 'connecting');
