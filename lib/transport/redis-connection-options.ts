@@ -47,7 +47,8 @@ type Refused =
  * Options of ioredis as the transport takes them, without needing its types. Any others are passed on to ioredis, unless
  * their name looks like a misspelt one of these. Refused, with the reason, are values that cannot work here: `role: 'slave'`,
  * `readOnly`, `preferredSlaves`, `scaleReads`, `keyPrefix`, `monitor`, `autoResendUnfulfilledCommands`,
- * `enableOfflineQueue`, `maxRetriesPerRequest` and `disconnectTimeout`.
+ * `enableOfflineQueue`, `maxRetriesPerRequest` and `disconnectTimeout`. `commandTimeout` has no effect: posts have `publishTimeoutMs`, and
+ * the library's own commands have times of their own.
  */
 export interface RedisConnectionOptions extends Partial<Record<PassedOn | Refused, unknown>> {
   /**

@@ -46,6 +46,8 @@ const BEHAVIOUR = {
   enableOfflineQueue: false,
   maxRetriesPerRequest: null,
   disconnectTimeout: DISCONNECT_TIMEOUT_MS,
+  // A question that is given up is taken neither for answered nor for unanswered, so a dead connection would never be found.
+  commandTimeout: undefined,
   keyPrefix: '',
 };
 
@@ -53,6 +55,7 @@ const BEHAVIOUR = {
 const MEMBER_BEHAVIOUR = {
   disconnectTimeout: DISCONNECT_TIMEOUT_MS,
   autoResendUnfulfilledCommands: false,
+  commandTimeout: undefined,
   keyPrefix: '',
 };
 
@@ -219,7 +222,7 @@ function adopt(client: unknown, functions: RedisFunctions): OwnedConnection {
   const { options } = client;
   if (client.isCluster) {
     Object.assign(options, clusterBehaviour(client, functions, backoff));
-    isolateMembers(client, functions, backoff);
+    adoptMembers(client, functions, backoff);
   } else {
     const strategies = spacing(options, functions, backoff, usualStrategies(client));
     Object.assign(options, BEHAVIOUR, strategies, sentinelDefaults(options, true));
@@ -295,26 +298,25 @@ function clusterBehaviour(client: RedisClient, functions: RedisFunctions, backof
 }
 
 /**
- * Isolates the functions that the members of a Cluster call. A Cluster makes members with the options that it was made with, whatever its
- * options are later. They may be an object of the application, which other clients use too, so they are replaced and not changed.
+ * Isolates the functions that the members of a Cluster call, and gives their commands no time-out. A Cluster makes members with the options
+ * that it was made with, whatever its options are later. They may be an object of the application, which other clients use too, so they are
+ * replaced and not changed.
  */
-function isolateMembers(client: RedisClient, functions: RedisFunctions, backoff: Backoff): void {
+function adoptMembers(client: RedisClient, functions: RedisFunctions, backoff: Backoff): void {
   interface Pool {
     redisOptions?: object | null;
   }
   // The pool is an undocumented property of ioredis.
   const { options, connectionPool = {} } = client as RedisClient & { options: Pool; connectionPool?: Pool };
+  const isolated = (given: object): object => functions.isolated(given, () => backoff.next());
+  const { commandTimeout } = MEMBER_BEHAVIOUR;
   for (const holder of [options, connectionPool]) {
-    holder.redisOptions = {
-      ...holder.redisOptions,
-      ...functions.isolated(holder.redisOptions ?? {}, () => backoff.next()),
-    };
+    const redisOptions = holder.redisOptions ?? {};
+    holder.redisOptions = { ...redisOptions, ...isolated(redisOptions), commandTimeout };
   }
-  for (const each of [connectionPool, ...membersOf(client, 'all').map((member) => member.options)]) {
-    Object.assign(
-      each,
-      functions.isolated(each, () => backoff.next()),
-    );
+  Object.assign(connectionPool, isolated(connectionPool));
+  for (const member of membersOf(client, 'all')) {
+    Object.assign(member.options, isolated(member.options), { commandTimeout });
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
+import type { RedisOption } from '../../lib/transport/redis-options.js';
 import { RedisTransport } from '../../lib/transport/redis-transport.js';
 import { GatewayNode, type StreamReader } from '../support/gateway-node.js';
 import { Queue } from '../support/queue.js';
@@ -20,8 +21,8 @@ afterEach(async () => {
 });
 afterAll(() => redis[Symbol.asyncDispose]());
 
-function connect(to = redis): Cluster {
-  const cluster = new Cluster(to.nodes, { lazyConnect: true });
+function connect(to = redis, options: object = {}): Cluster {
+  const cluster = new Cluster(to.nodes, { lazyConnect: true, ...options });
   nodes.use({ [Symbol.dispose]: () => cluster.disconnect() });
   return cluster;
 }
@@ -208,6 +209,22 @@ async function toldUntilHeard(b: RedisTransport, told: Queue<string>): Promise<s
 }
 
 const LOSSES = ['news lost: broker', 'rooms/:id lost: broker'];
+
+test.each<[string, (cluster: Cluster) => RedisOption]>([
+  ['itself', (cluster) => cluster],
+  ['from a function', (cluster) => () => cluster],
+])(
+  'posts that its members take late are accepted, whatever the commandTimeout of a Cluster %s',
+  async (_way, option) => {
+    const redisOptions = { commandTimeout: 100 };
+    const cluster = connect(redis, { redisOptions });
+    const [a] = await nodes.node(option(cluster));
+    const probes = redis.servers.map(({ url }) => nodes.use(new RedisProbe(url)));
+    await Promise.all(probes.map((probe) => probe.redis.client('PAUSE', 400, 'WRITE')));
+    expect(await a.publish('news', 'late')).toBe(true);
+    expect(redisOptions).toEqual({ commandTimeout: 100 });
+  },
+);
 
 test('a node that loses its member for subscriptions hears through another one, and its names have a loss', async () => {
   const [b] = await nodes.node(connect());

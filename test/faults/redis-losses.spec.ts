@@ -207,6 +207,21 @@ describe('A subscriber that hears nothing although its connection lives', () => 
     expect(await told.take(2)).toEqual(['news lost: broker', 'news: heard']);
   });
 
+  test.each<[string, (options: object) => RedisOption]>([
+    ['options', (options) => options],
+    ['an instance', (options) => new Redis({ ...options, lazyConnect: true })],
+    ['a function', (options) => () => new Redis(options)],
+  ])('is found within 5 s with a commandTimeout among %s', async (_way, redis) => {
+    const server = await nodes.server();
+    const proxy = await proxyOf(server);
+    const [a] = await nodes.listener(redis({ host: '127.0.0.1', port: proxy.port, commandTimeout: 200 }), ['news']);
+    const before = performance.now();
+    proxy.mute('down');
+    await reached(a, 'waiting', 'it does not answer');
+    await reached(a, 'ready');
+    expect(performance.now() - before).toBeLessThan(5_000);
+  });
+
   test('is found if it is connected to another Redis than the posts are', async () => {
     const [server, other] = [await nodes.server(), await nodes.server()];
     const proxy = await proxyOf(server);
