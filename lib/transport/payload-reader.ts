@@ -9,13 +9,13 @@ import {
   splitPayloads,
   type SplitHistory,
 } from './payload-batch.js';
-import { WithdrawnPosts, isWithdrawal } from './withdrawn-posts.js';
+import { RecalledPosts, isRecall } from './recalled-posts.js';
 
 /** Reads the payloads in text from Redis. */
 export class PayloadReader {
   private receiver: TransportReceiver | undefined = undefined;
   private events: TransportEvents = {};
-  private readonly withdrawn = new WithdrawnPosts();
+  private readonly recalled = new RecalledPosts();
   private readonly maxBatchLength: number;
 
   /**
@@ -37,7 +37,7 @@ export class PayloadReader {
 
   /** @param isPlain - whether it arrived on a channel without this library's prefix */
   read(text: string, name: string, channel: string, isPlain: boolean): void {
-    if (!isPlain && this.withdrawn.has(text)) return;
+    if (!isPlain && this.recalled.has(text)) return;
     // Most payloads come alone, and a split would cost more than this check.
     if (!isPlain && text.startsWith(LINE_BREAK)) this.readBatch(text, name, channel);
     // This application's packets for stock parts have already arrived under the prefixed name.
@@ -66,7 +66,7 @@ export class PayloadReader {
 
   private readBatch(text: string, name: string, channel: string): void {
     if (isOfHistory(text)) return this.readHistory(text, name, channel);
-    if (isWithdrawal(text)) return this.readWithdrawal(text, channel);
+    if (isRecall(text)) return this.readRecall(text, channel);
     const { payloads, isCut } = splitPayloads(text, this.maxBatchLength);
     for (const payload of payloads) this.receiver!(payload, name, channel);
     if (!isCut) return;
@@ -75,9 +75,9 @@ export class PayloadReader {
     this.events.rejected?.(channel, new InvalidMessageError(`${problem}; the rest is dropped`));
   }
 
-  private readWithdrawal(text: string, channel: string): void {
+  private readRecall(text: string, channel: string): void {
     try {
-      this.withdrawn.note(text);
+      this.recalled.note(text);
     } catch (error) {
       this.events.rejected?.(channel, error as Error);
     }

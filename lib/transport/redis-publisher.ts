@@ -3,7 +3,7 @@ import { MAX_BATCH_BYTES, MAX_BATCH_PAYLOADS, joinPayloads } from './payload-bat
 import { PostProblem, type PublisherListener } from './post-problem.js';
 import { isReply } from './redis-client.js';
 import { UnsettledPosts } from './unsettled-posts.js';
-import { AbandonedPosts } from './withdrawn-posts.js';
+import { AbandonedPosts } from './recalled-posts.js';
 
 /** How many bytes of payload may wait for Redis. Further posts are not accepted. */
 export const MAX_PENDING_BYTES = 16 * 1024 * 1024;
@@ -165,7 +165,7 @@ export class RedisPublisher {
     this.flush();
   }
 
-  /** The link is down: unanswered posts never will be answered, and are not sent again. They are withdrawn when it is back. */
+  /** The link is down: unanswered posts never will be answered, and are not sent again. They are recalled when it is back. */
   down(): void {
     this.session++;
     for (const { channel, text } of this.overdue) this.abandoned.add(channel, text);
@@ -258,7 +258,7 @@ export class RedisPublisher {
     if (!this.canSend) return;
     const { waiting } = this;
     // What a lost connection may still bring to Redis must not come behind later posts.
-    if (!this.abandoned.isEmpty) this.withdraw();
+    if (!this.abandoned.isEmpty) this.recall();
     if (waiting.length === 1) return this.send(waiting.pop()!);
     if (waiting.length === 0) return;
     this.waiting = [];
@@ -266,10 +266,10 @@ export class RedisPublisher {
     for (const batch of waiting) this.send(batch);
   };
 
-  private withdraw(): void {
-    const withdrawals = this.abandoned.take();
-    if (withdrawals.length > 0) this.link!.gather?.();
-    for (const [channel, text] of withdrawals) {
+  private recall(): void {
+    const recalls = this.abandoned.take();
+    if (recalls.length > 0) this.link!.gather?.();
+    for (const [channel, text] of recalls) {
       const batch = new PublishBatch(0, channel, text, text.length, 0);
       // Nobody waits for it.
       batch.resolve = undefined;

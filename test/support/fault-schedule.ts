@@ -42,7 +42,7 @@ type DrawnKind = (typeof FAULT_KINDS)[number];
 
 /**
  * Connections of a node with Redis carry nothing for a while, one way or both, and then all that was sent, even if the node has given them up. Not
- * beside other faults of servers: a server that registers again when late posts arrive may not have heard that they are withdrawn.
+ * beside other faults of servers: a server that registers again when late posts arrive may not have heard that they are recalled.
  */
 type LateKind = 'link-stall';
 

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { PublisherListener } from '../../../lib/transport/post-problem.js';
 import { RedisPublisher, type PublishLink } from '../../../lib/transport/redis-publisher.js';
-import { WithdrawnPosts, isWithdrawal } from '../../../lib/transport/withdrawn-posts.js';
+import { RecalledPosts, isRecall } from '../../../lib/transport/recalled-posts.js';
 
 const UNHEARD: PublisherListener = { refused: () => {}, unanswered: () => {}, answered: () => {} };
 
@@ -39,9 +39,9 @@ function broken(link: BreakingLink, publisher: RedisPublisher): BreakingLink['pu
 
 /** Whether a server that hears these texts drops a payload. */
 function isDropped(heard: BreakingLink['published'], text: string): boolean {
-  const withdrawn = new WithdrawnPosts();
-  for (const [, each] of heard) if (isWithdrawal(each)) withdrawn.note(each);
-  return withdrawn.has(text);
+  const recalled = new RecalledPosts();
+  for (const [, each] of heard) if (isRecall(each)) recalled.note(each);
+  return recalled.has(text);
 }
 
 async function start(posts: readonly (readonly [channel: string, text: string])[], nameStart = 0) {
@@ -56,7 +56,7 @@ async function start(posts: readonly (readonly [channel: string, text: string])[
 afterEach(() => void jest.useRealTimers());
 
 describe('Posts that were sent and not answered when the link broke', () => {
-  test('are withdrawn over the next one, on each channel, before posts that waited', async () => {
+  test('are recalled over the next one, on each channel, before posts that waited', async () => {
     const { link, publisher } = await start([
       ['news', envelope(1)],
       ['other', envelope(2)],
@@ -64,7 +64,7 @@ describe('Posts that were sent and not answered when the link broke', () => {
     ]);
     void publisher.publish('news', envelope(4));
     const published = broken(link, publisher);
-    expect(published.map(([channel, text]) => [channel, isWithdrawal(text)])).toEqual([
+    expect(published.map(([channel, text]) => [channel, isRecall(text)])).toEqual([
       ['news', true],
       ['other', true],
       ['news', false],
@@ -73,7 +73,7 @@ describe('Posts that were sent and not answered when the link broke', () => {
     publisher.close();
   });
 
-  test('are withdrawn even if nobody waits for them any more', async () => {
+  test('are recalled even if nobody waits for them any more', async () => {
     jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
     const { link, publisher } = await start([['news', envelope(1)]]);
     jest.advanceTimersByTime(60_000);
@@ -81,14 +81,14 @@ describe('Posts that were sent and not answered when the link broke', () => {
     publisher.close();
   });
 
-  test('are withdrawn again if that link breaks too', async () => {
+  test('are recalled again if that link breaks too', async () => {
     const { link, publisher } = await start([['news', envelope(1)]]);
     broken(link, publisher);
     expect(isDropped(broken(link, publisher), envelope(1))).toBe(true);
     publisher.close();
   });
 
-  test('are withdrawn again for a minute, less and less often, for servers that did not hear it', async () => {
+  test('are recalled again for a minute, less and less often, for servers that did not hear it', async () => {
     jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
     const { link, publisher } = await start([
       ['news', envelope(1)],
@@ -112,7 +112,7 @@ describe('Posts that were sent and not answered when the link broke', () => {
     publisher.close();
   });
 
-  test('are withdrawn for as long if the link comes back later than that', async () => {
+  test('are recalled for as long if the link comes back later than that', async () => {
     jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
     const { link, publisher } = await start([['news', envelope(1)]]);
     link.isUp = false;
@@ -130,7 +130,7 @@ describe('Posts that were sent and not answered when the link broke', () => {
     publisher.close();
   });
 
-  test('are withdrawn again although a timer is early by the clock', async () => {
+  test('are recalled again although a timer is early by the clock', async () => {
     jest.useFakeTimers({ doNotFake: ['queueMicrotask', 'performance'] });
     const { link, publisher } = await start([['news', envelope(1)]]);
     broken(link, publisher);
@@ -140,7 +140,7 @@ describe('Posts that were sent and not answered when the link broke', () => {
     publisher.close();
   });
 
-  test('are withdrawn less often if they are many', async () => {
+  test('are recalled less often if they are many', async () => {
     jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
     const { link, publisher } = await start(
       Array.from({ length: 20_000 }, (_, serial) => [`room/${serial % 100}`, envelope(serial)] as const),
@@ -153,7 +153,7 @@ describe('Posts that were sent and not answered when the link broke', () => {
     publisher.close();
   });
 
-  test('are withdrawn in parts if they are many, and up to a bound', async () => {
+  test('are recalled in parts if they are many, and up to a bound', async () => {
     const posts = Array.from({ length: 25_000 }, (_, serial) => ['news', envelope(serial)] as const);
     const { link, publisher } = await start(posts);
     const published = broken(link, publisher);
@@ -163,7 +163,7 @@ describe('Posts that were sent and not answered when the link broke', () => {
     publisher.close();
   });
 
-  test('are not withdrawn if another text may be the same, or the channel is the library’s own', async () => {
+  test('are not recalled if another text may be the same, or the channel is the library’s own', async () => {
     const { link, publisher } = await start(
       [
         ['app:|news', 'text'],
@@ -177,7 +177,7 @@ describe('Posts that were sent and not answered when the link broke', () => {
   });
 });
 
-describe('A withdrawal', () => {
+describe('A recall', () => {
   test('names a batch by its first messages', async () => {
     const batch = `\n${envelope(1)}\n${envelope(2)}`;
     const { link, publisher } = await start([['news', batch]]);
@@ -188,14 +188,14 @@ describe('A withdrawal', () => {
   });
 
   test.each([
-    ['no JSON', '\n{"withdrawn":["'],
-    ['no texts', '\n{"withdrawn":[1]}'],
-    ['long texts', `\n{"withdrawn":["${'x'.repeat(23)}"]}`],
-    ['too many texts', `\n{"withdrawn":[${Array.from({ length: 1_001 }, () => '""').join()}]}`],
-    ['a megabyte', `\n{"withdrawn":["${'x'.repeat(1_000_000)}"]}`],
+    ['no JSON', '\n{"recalled":["'],
+    ['no texts', '\n{"recalled":[1]}'],
+    ['long texts', `\n{"recalled":["${'x'.repeat(23)}"]}`],
+    ['too many texts', `\n{"recalled":[${Array.from({ length: 1_001 }, () => '""').join()}]}`],
+    ['a megabyte', `\n{"recalled":["${'x'.repeat(1_000_000)}"]}`],
   ])('of a neighbour with %s is refused', (_what, text) => {
-    expect(isWithdrawal(text)).toBe(true);
-    expect(() => new WithdrawnPosts().note(text)).toThrow(/^(a withdrawal|withdrawn|a digest) /);
+    expect(isRecall(text)).toBe(true);
+    expect(() => new RecalledPosts().note(text)).toThrow(/^(a recall|recalled|a digest) /);
   });
 
   test('of many posts is repeated at little cost for its receivers, who remember the last 20,000', async () => {
@@ -204,15 +204,15 @@ describe('A withdrawal', () => {
     );
     const texts = broken(link, publisher).map(([, text]) => text);
     publisher.close();
-    const withdrawn = new WithdrawnPosts();
-    for (const text of texts) withdrawn.note(text);
+    const recalled = new RecalledPosts();
+    for (const text of texts) recalled.note(text);
     const before = process.cpuUsage();
-    for (let times = 0; times < 20; times++) for (const text of texts) withdrawn.note(text);
+    for (let times = 0; times < 20; times++) for (const text of texts) recalled.note(text);
     const { user } = process.cpuUsage(before);
     expect(user / 1_000).toBeLessThan(1_000);
     const others = Array.from({ length: 19_000 }, (_, number) => String(number));
-    while (others.length > 0) withdrawn.note(`\n${JSON.stringify({ withdrawn: others.splice(0, 1_000) })}`);
-    expect([19_000, 19_999].map((serial) => withdrawn.has(envelope(serial)))).toEqual([true, true]);
+    while (others.length > 0) recalled.note(`\n${JSON.stringify({ recalled: others.splice(0, 1_000) })}`);
+    expect([19_000, 19_999].map((serial) => recalled.has(envelope(serial)))).toEqual([true, true]);
   });
 
   test('is forgotten after some minutes, when nothing can arrive any more', async () => {
@@ -220,11 +220,11 @@ describe('A withdrawal', () => {
     const { link, publisher } = await start([['news', envelope(1)]]);
     const [[, text] = ['', '']] = broken(link, publisher);
     publisher.close();
-    const withdrawn = new WithdrawnPosts();
-    withdrawn.note(text);
+    const recalled = new RecalledPosts();
+    recalled.note(text);
     jest.advanceTimersByTime(299_000);
-    expect(withdrawn.has(envelope(1))).toBe(true);
+    expect(recalled.has(envelope(1))).toBe(true);
     jest.advanceTimersByTime(2_000);
-    expect(withdrawn.has(envelope(1))).toBe(false);
+    expect(recalled.has(envelope(1))).toBe(false);
   });
 });

@@ -1,6 +1,6 @@
 // Posts that were sent over a connection that broke before Redis answered resolve with `false`. A network may still deliver them to Redis,
 // minutes later: behind later posts of the same server, and to a server that clients with these posts have moved to meanwhile. So the server
-// withdraws them, over the next connection and before any other post to their channels.
+// recalls them, over the next connection and before any other post to their channels.
 
 import { createHash } from 'node:crypto';
 import { InvalidMessageError } from '../protocol/errors.js';
@@ -8,16 +8,16 @@ import { RESERVED_PREFIX } from '../protocol/channel-name.js';
 import { isOfSource } from '../protocol/source.js';
 import { readList, readObject, readText } from '../protocol/wire-reader.js';
 
-/** How a withdrawal begins. Servers of earlier versions report it as an invalid message. */
-const WITHDRAWAL = '\n{"withdrawn":[';
+/** How a recall begins. Servers of earlier versions report it as an invalid message. */
+const RECALL = '\n{"recalled":[';
 
-/** How many posts one withdrawal names. */
+/** How many posts one recall names. */
 const MAX_NAMED = 1_000;
 
 /** How many posts are remembered, at either end, and at the receiving one the last so many at least. Under load one may be a batch. */
 const MAX_REMEMBERED = 20_000;
 
-/** Withdrawals are repeated, for servers that were away themselves: after this time, and less often later. */
+/** Recalls are repeated, for servers that were away themselves: after this time, and less often later. */
 const REPEATED_MS = 100;
 
 /** They are repeated after this part of their age. */
@@ -30,9 +30,9 @@ const MS_PER_CHANNEL = 1;
 const MS_PER_POST = 0.05;
 
 /** For how long they are repeated. */
-const WITHDRAWN_MS = 60_000;
+const RECALLED_MS = 60_000;
 
-/** For how long a withdrawn post may arrive. A system gives up the data of a closed connection after about two minutes. */
+/** For how long a recalled post may arrive. A system gives up the data of a closed connection after about two minutes. */
 const REMEMBERED_MS = 300_000;
 
 /** The beginning of an envelope, without or with others after it. */
@@ -44,22 +44,22 @@ const TELLING_LENGTH = 512;
 /** The length of a digest of 16 bytes in base64url. */
 const DIGEST_LENGTH = 22;
 
-/** Tells a published text from all others. A neighbour cannot withdraw what it does not know. */
+/** Tells a published text from all others. A neighbour cannot recall what it does not know. */
 function digestOf(text: string): string {
   return createHash('sha256').update(text.slice(0, TELLING_LENGTH)).digest('base64url').slice(0, DIGEST_LENGTH);
 }
 
-/** Whether a text is a withdrawal. */
-export function isWithdrawal(text: string): boolean {
-  return text.startsWith(WITHDRAWAL);
+/** Whether a text is a recall. */
+export function isRecall(text: string): boolean {
+  return text.startsWith(RECALL);
 }
 
-/** What a server has sent and may still arrive, and when it is to be withdrawn. */
+/** What a server has sent and may still arrive, and when it is to be recalled. */
 export class AbandonedPosts {
   /** The digests of posts by Redis channel. */
   private readonly channels = new Map<string, string[]>();
   private count = 0;
-  /** When they were withdrawn first; absent until then. A connection may come back later than they are repeated. */
+  /** When they were recalled first; absent until then. A connection may come back later than they are repeated. */
   private sinceMs: number | undefined = undefined;
   private nextMs = 0;
   private timer: NodeJS.Timeout | undefined = undefined;
@@ -91,7 +91,7 @@ export class AbandonedPosts {
     this.again();
   }
 
-  /** They are due. A connection is lost: the last withdrawals may be, too. */
+  /** They are due. A connection is lost: the last recalls may be, too. */
   again(): void {
     this.nextMs = 0;
   }
@@ -102,9 +102,9 @@ export class AbandonedPosts {
     if (now < this.nextMs) return [];
     const ageMs = now - (this.sinceMs ??= now);
     const texts = [...this.channels].flatMap(([channel, digests]) =>
-      withdrawalsOf(digests).map((text) => [channel, text] as const),
+      recallsOf(digests).map((text) => [channel, text] as const),
     );
-    if (ageMs > WITHDRAWN_MS) {
+    if (ageMs > RECALLED_MS) {
       this.channels.clear();
       this.count = 0;
       return texts;
@@ -131,28 +131,28 @@ export class AbandonedPosts {
   };
 }
 
-function withdrawalsOf(digests: readonly string[]): string[] {
+function recallsOf(digests: readonly string[]): string[] {
   return Array.from({ length: Math.ceil(digests.length / MAX_NAMED) }, (_, part) => {
-    const withdrawn = digests.slice(part * MAX_NAMED, (part + 1) * MAX_NAMED);
-    return `\n${JSON.stringify({ withdrawn })}`;
+    const recalled = digests.slice(part * MAX_NAMED, (part + 1) * MAX_NAMED);
+    return `\n${JSON.stringify({ recalled })}`;
   });
 }
 
-/** What other servers have withdrawn. */
-export class WithdrawnPosts {
+/** What other servers have recalled. */
+export class RecalledPosts {
   // When the newer part is full, it becomes the older one. In one set, to find the first of many would take a hundredth of a second for each
-  // withdrawal, since a set passes all places of those that it had before.
+  // recall, since a set passes all places of those that it had before.
   private newer = new Set<string>();
   private older = new Set<string>();
   private untilMs = 0;
 
   /** @throws InvalidMessageError for a text that no server has written */
-  note(withdrawal: string): void {
-    for (const digest of readWithdrawal(withdrawal)) this.add(digest);
+  note(recall: string): void {
+    for (const digest of readRecall(recall)) this.add(digest);
     this.untilMs = performance.now() + REMEMBERED_MS;
   }
 
-  /** Whether a text was withdrawn. It may come once through each subscription. */
+  /** Whether a text was recalled. It may come once through each subscription. */
   has(text: string): boolean {
     const { newer, older } = this;
     if (newer.size === 0) return false;
@@ -176,15 +176,15 @@ export class WithdrawnPosts {
   }
 }
 
-function readWithdrawal(text: string): string[] {
-  if (text.length > MAX_NAMED * (DIGEST_LENGTH + 3) + WITHDRAWAL.length + 2)
-    throw new InvalidMessageError(`a withdrawal of ${text.length} characters is longer than this server takes`);
+function readRecall(text: string): string[] {
+  if (text.length > MAX_NAMED * (DIGEST_LENGTH + 3) + RECALL.length + 2)
+    throw new InvalidMessageError(`a recall of ${text.length} characters is longer than this server takes`);
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
   } catch (cause) {
-    throw new InvalidMessageError('a withdrawal is not JSON', { cause });
+    throw new InvalidMessageError('a recall is not JSON', { cause });
   }
-  const { withdrawn } = readObject(parsed, 'a withdrawal');
-  return readList(withdrawn, 'withdrawn', MAX_NAMED, (digest) => readText(digest, 'a digest', DIGEST_LENGTH));
+  const { recalled } = readObject(parsed, 'a recall');
+  return readList(recalled, 'recalled', MAX_NAMED, (digest) => readText(digest, 'a digest', DIGEST_LENGTH));
 }
