@@ -54,6 +54,12 @@ export function isRecall(text: string): boolean {
   return text.startsWith(RECALL);
 }
 
+/** How much is to be recalled, by all publishers of a transport. A Cluster that shards channels may lose all its masters at once. */
+export class RecallLoad {
+  posts = 0;
+  channels = 0;
+}
+
 /** What a server has sent and may still arrive, and when it is to be recalled. */
 export class AbandonedPosts {
   /** The digests of posts by Redis channel. */
@@ -71,6 +77,7 @@ export class AbandonedPosts {
   constructor(
     private readonly nameStart: number,
     private readonly due: () => void,
+    private readonly load = new RecallLoad(),
   ) {}
 
   get isEmpty(): boolean {
@@ -82,12 +89,16 @@ export class AbandonedPosts {
     const name = channel.slice(this.nameStart);
     // The library's own channels rely on no order, and a revocation is better late than lost.
     if (name.startsWith(RESERVED_PREFIX) && !isOfSource(name)) return;
-    if (!ENVELOPE.test(text) || this.count >= MAX_REMEMBERED) return;
+    if (!ENVELOPE.test(text) || this.load.posts >= MAX_REMEMBERED) return;
     this.count++;
+    this.load.posts++;
     this.sinceMs = undefined;
     const known = this.channels.get(channel);
-    if (known === undefined) this.channels.set(channel, [digestOf(text)]);
-    else known.push(digestOf(text));
+    if (known !== undefined) known.push(digestOf(text));
+    else {
+      this.channels.set(channel, [digestOf(text)]);
+      this.load.channels++;
+    }
     this.again();
   }
 
@@ -105,15 +116,11 @@ export class AbandonedPosts {
       recallsOf(digests).map((text) => [channel, text] as const),
     );
     if (ageMs > RECALLED_MS) {
-      this.channels.clear();
-      this.count = 0;
+      this.forget();
       return texts;
     }
-    const pauseMs = Math.max(
-      REPEATED_MS,
-      ageMs * REPEATED_PART,
-      this.channels.size * MS_PER_CHANNEL + this.count * MS_PER_POST,
-    );
+    const { posts, channels } = this.load;
+    const pauseMs = Math.max(REPEATED_MS, ageMs * REPEATED_PART, channels * MS_PER_CHANNEL + posts * MS_PER_POST);
     this.nextMs = now + pauseMs;
     clearTimeout(this.timer);
     this.timer = setTimeout(this.repeat, pauseMs).unref();
@@ -122,6 +129,13 @@ export class AbandonedPosts {
 
   close(): void {
     clearTimeout(this.timer);
+  }
+
+  private forget(): void {
+    this.load.posts -= this.count;
+    this.load.channels -= this.channels.size;
+    this.channels.clear();
+    this.count = 0;
   }
 
   private readonly repeat = (): void => {

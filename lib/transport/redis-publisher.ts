@@ -3,7 +3,7 @@ import { MAX_BATCH_BYTES, MAX_BATCH_PAYLOADS, joinPayloads } from './payload-bat
 import { PostProblem, type PublisherListener } from './post-problem.js';
 import { isReply } from './redis-client.js';
 import { UnsettledPosts } from './unsettled-posts.js';
-import { AbandonedPosts } from './recalled-posts.js';
+import { AbandonedPosts, RecallLoad } from './recalled-posts.js';
 
 /** How many bytes of payload may wait for Redis. Further posts are not accepted. */
 export const MAX_PENDING_BYTES = 16 * 1024 * 1024;
@@ -30,8 +30,9 @@ export interface PublishLink {
   idle?(): void;
 }
 
-/** The bytes that wait for Redis; shared by all publishers of a transport. */
+/** The bytes that wait for Redis, and what is to be recalled; shared by all publishers of a transport. */
 export class PendingBytes {
+  readonly recalls = new RecallLoad();
   /** The bytes of waiting posts and of unanswered ones, even if nobody waits for them any more: they still fill a buffer. */
   current = 0;
 }
@@ -105,7 +106,7 @@ export class RedisPublisher {
     nameStart = 0,
   ) {
     this.problem = new PostProblem(listener);
-    this.abandoned = new AbandonedPosts(nameStart, () => this.flush());
+    this.abandoned = new AbandonedPosts(nameStart, () => this.flush(), pending.recalls);
   }
 
   /**

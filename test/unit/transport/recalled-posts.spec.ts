@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { PublisherListener } from '../../../lib/transport/post-problem.js';
-import { RedisPublisher, type PublishLink } from '../../../lib/transport/redis-publisher.js';
+import { PendingBytes, RedisPublisher, type PublishLink } from '../../../lib/transport/redis-publisher.js';
 import { RecalledPosts, isRecall } from '../../../lib/transport/recalled-posts.js';
 
 const UNHEARD: PublisherListener = { refused: () => {}, unanswered: () => {}, answered: () => {} };
@@ -44,9 +44,13 @@ function isDropped(heard: BreakingLink['published'], text: string): boolean {
   return recalled.has(text);
 }
 
-async function start(posts: readonly (readonly [channel: string, text: string])[], nameStart = 0) {
+async function start(
+  posts: readonly (readonly [channel: string, text: string])[],
+  nameStart = 0,
+  pending?: PendingBytes,
+) {
   const link = new BreakingLink();
-  const publisher = new RedisPublisher(60_000, UNHEARD, undefined, nameStart);
+  const publisher = new RedisPublisher(60_000, UNHEARD, pending, nameStart);
   publisher.attach(link);
   for (const [channel, text] of posts) void publisher.publish(channel, text, true);
   await Promise.resolve();
@@ -151,6 +155,31 @@ describe('Posts that were sent and not answered when the link broke', () => {
     expect(link.published.length / 100).toBeGreaterThan(2);
     expect(link.published.length / 100).toBeLessThan(6);
     publisher.close();
+  });
+
+  test('are recalled as rarely if they are of many masters, which are lost together', async () => {
+    jest.useFakeTimers({ doNotFake: ['queueMicrotask'] });
+    const pending = new PendingBytes();
+    const masters = await Promise.all(
+      Array.from({ length: 100 }, (_, master) =>
+        start(
+          Array.from({ length: 20 }, (__, serial) => [`room/${master}/${serial}`, envelope(serial)] as const),
+          0,
+          pending,
+        ),
+      ),
+    );
+    for (const { link } of masters) link.isUp = false;
+    for (const { publisher } of masters) publisher.down();
+    for (const { link } of masters) link.published.length = 0;
+    for (const { link } of masters) link.isUp = true;
+    for (const { publisher } of masters) publisher.up();
+    jest.advanceTimersByTime(5_000);
+    // At the beginning, and every 2.1 s.
+    expect(masters.map(({ link }) => link.published.length / 20)).toEqual(masters.map(() => 3));
+    jest.advanceTimersByTime(100_000);
+    expect(pending.recalls).toEqual({ posts: 0, channels: 0 });
+    for (const { publisher } of masters) publisher.close();
   });
 
   test('are recalled in parts if they are many, and up to a bound', async () => {
