@@ -14,7 +14,7 @@ export function setLast<K, V>(map: Map<K, V>, key: K, value: V, max: number): vo
 
 /** Forgets the first one if there are too many. */
 export function forgetFirst<K>(known: Set<K> | Map<K, unknown>, max: number): void {
-  // To find the first one takes as long as many have been deleted before it.
+  // First: the more have been deleted before the first one, the longer it takes to find it.
   if (known.size <= max) return;
   const [first] = known.keys();
   known.delete(first!);

@@ -73,11 +73,12 @@ export class AbandonedPosts {
   /**
    * @param nameStart - where the name begins in a Redis channel
    * @param due - called when {@link take} gives something again
+   * @param load - shared by all publishers of a transport
    */
   constructor(
     private readonly nameStart: number,
     private readonly due: () => void,
-    private readonly load = new RecallLoad(),
+    private readonly load: RecallLoad,
   ) {}
 
   get isEmpty(): boolean {

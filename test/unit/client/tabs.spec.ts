@@ -11,6 +11,21 @@ let locks: WebLocks;
 beforeAll(() => void (locks = WebLocks.install()));
 afterAll(() => void Object.defineProperty(globalThis, 'navigator', { value: navigator, configurable: true }));
 
+/** Resolves with the message that a tab gets over the connection that it opens as the leader. */
+async function heardAsLeader(tab: MessagingClient, gateway: ScriptedGateway, clock: FakeClock): Promise<unknown> {
+  const messages = new Queue<unknown>();
+  const subscribed = tab.subscribe('news', messages.push);
+  // Until the new leader has heard what others want; without the lead, it would wait 10 s for a sign of life.
+  const leads = new Queue<string>();
+  tab.onStatus(({ state }) => leads.push(state));
+  await leads.until((state) => state === 'connecting');
+  clock.advance(50);
+  const stream = await gateway.ready();
+  await subscribed;
+  stream.message({ channel: 'news', data: 'hello' });
+  return messages.next();
+}
+
 test('A tab whose listener closes its client while it takes the lead leaves the lead to others', async () => {
   await using gateway = await ScriptedGateway.start();
   const clock = new FakeClock();
@@ -26,17 +41,7 @@ test('A tab whose listener closes its client while it takes the lead leaves the 
   closing.listen('news', () => {});
   await states.until((state) => state === 'closed');
   using other = tab();
-  const messages = new Queue<unknown>();
-  const subscribed = other.subscribe('news', messages.push);
-  // Until the new leader has heard what others want; without the lead, it would wait 10 s for a sign of life.
-  const leads = new Queue<string>();
-  other.onStatus(({ state }) => leads.push(state));
-  await leads.until((state) => state === 'connecting');
-  clock.advance(50);
-  const stream = await gateway.ready();
-  await subscribed;
-  stream.message({ channel: 'news', data: 'hello' });
-  expect(await messages.next()).toBe('hello');
+  expect(await heardAsLeader(other, gateway, clock)).toBe('hello');
 });
 
 test('A tab that is closed while it takes the lead from one that is frozen leaves the lead to others', async () => {
@@ -54,14 +59,5 @@ test('A tab that is closed while it takes the lead from one that is frozen leave
   expect(await stolen).toContain('stolen');
   closing.close();
   using other = tab();
-  const messages = new Queue<unknown>();
-  const subscribed = other.subscribe('news', messages.push);
-  const leads = new Queue<string>();
-  other.onStatus(({ state }) => leads.push(state));
-  await leads.until((state) => state === 'connecting');
-  clock.advance(50);
-  const stream = await gateway.ready();
-  await subscribed;
-  stream.message({ channel: 'news', data: 'hello' });
-  expect(await messages.next()).toBe('hello');
+  expect(await heardAsLeader(other, gateway, clock)).toBe('hello');
 });
